@@ -50,8 +50,8 @@ class Tensor:
     def __init__(self, data: Any):
         if isinstance(data, Tensor):
             raise ShapeError("Tensor(data): data is a Tensor already; pass its .data for a new variable")
-        if not hasattr(data, "dtype"):
-            data = np.asarray(data, dtype=None if np.iscomplexobj(data) else np.float32)
+        if not hasattr(data, "dtype") or isinstance(data, np.generic):
+            data = np.asarray(data, dtype=getattr(data, "dtype", None if np.iscomplexobj(data) else np.float32))
         elif data.dtype.kind in "biu":
             data = data.astype(np.float32)
         elif data.dtype.kind not in "fc":
@@ -98,7 +98,7 @@ class Op:
     """A differentiable function.  `numpy` is the reference (forward, vjp) and compulsory; `numba` and `cupy` are fast kernels with
     the same signatures, used for float32 arrays.
 
-    forward(*arrays, **options) returns (value, saved); vjp(g, *saved) returns one gradient per input, None where there is none.
+    forward(*arrays, *options) returns (value, saved); vjp(g, *saved) returns one gradient per array, None where there is none.
     A value that is a tuple makes several Tensors, and then g is a tuple too.  A vjp whose parts are costly takes a keyword
     `needs`, one bool per input, and may return None where it is False.  The engine undoes broadcasting.
     """
@@ -109,7 +109,8 @@ class Op:
         self.name = name
         self.kernels = {"numpy": numpy, "numba": numba or numpy, "cupy": cupy or numpy}
         self.has_fast = {"numpy": False, "numba": numba is not None, "cupy": cupy is not None}
-        self.takes_needs = "needs" in numpy[1].__code__.co_varnames
+        code = numpy[1].__code__
+        self.takes_needs = "needs" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         Op.registry[name] = self
 
     def kernel(self, arrays: Sequence[Any]) -> Kernel:
@@ -197,6 +198,7 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
     while pending:
         node = by_number.pop(-heappop(pending))
         g = total[node] if node in keep else total.pop(node)
+        assert node.op is not None
         if node.outputs is not None:
             module = xp(next(part for part in g if part is not None))
             g = tuple(module.zeros(*output) if part is None else part for part, output in zip(g, node.outputs, strict=True))
@@ -204,15 +206,15 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
             parts = node.vjp(g, *node.saved, needs=tuple([p is not None for p in node.parents]))
         else:
             parts = node.vjp(g, *node.saved)
-        for parent, part in zip(node.parents, parts, strict=True):
+        for parent, part in zip(node.parents, parts, strict=False):  # options given by position have no gradient
             if parent is not None and part is not None:
                 add(parent, part if part.shape == parent.data.shape else unbroadcast(part, parent.data.shape))
 
     def result(p: Tensor) -> Array:
         g = total.get(p.node) if p.node is not None else None
-        if g is not None and p.node.outputs is not None:
+        if isinstance(g, list):
             g = g[p.index]
-        return xp(p.data).zeros_like(p.data) if g is None else g
+        return xp(p.data).zeros_like(p.data) if g is None else xp(p.data).asarray(g)
 
     return [result(p) for p in params]
 

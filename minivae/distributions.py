@@ -1,0 +1,203 @@
+"""Probability distributions over Tensors: log_prob, sample by reparameterization, kl(q, p).
+
+A distribution holds parameters of shape (*batch, *event); `event_ndim` says how many trailing axes are one event, over which
+log-probabilities are summed: 1 for a latent vector, 3 for an image (H, W, C).  Everything is in nats.
+
+Continuous samples are differentiable functions of the parameters and of noise that has none (the reparameterization trick); samples of
+Bernoulli and Categorical are constants.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .backend import xp
+from .engine import Tensor, constant
+from .errors import ShapeError
+from .ops.densities import continuous_bernoulli_log_normalizer_vjp
+from .random import Stream
+
+Value = Any  # a Tensor, an array or a number
+
+
+def _data(value: Value) -> Any:
+    return value.data if isinstance(value, Tensor) else np.asarray(value, dtype=np.float32) if not hasattr(value, "dtype") else value
+
+
+def _check_event(name: str, x: Value, parameter: Value, event_ndim: int) -> None:
+    shape, own = _data(x).shape, _data(parameter).shape
+    event = own[len(own) - event_ndim :]
+    if len(shape) < event_ndim or shape[len(shape) - event_ndim :] != event:
+        raise ShapeError(f"{name}.log_prob: x is {shape}, one event is {event}; need x of shape (..., {', '.join(map(str, event))})")
+
+
+class Gaussian:
+    """N(mean, sigma^2), independent per element, sigma^2 = exp(logvar).     mean, logvar (*batch, *event)
+
+    A head that predicts log sigma instead: `Gaussian.from_log_sigma(mean, log_sigma)`.
+    """
+
+    def __init__(self, mean: Value, logvar: Value, event_ndim: int = 1):
+        self.mean, self.logvar, self.event_ndim = mean, logvar, event_ndim
+
+    @classmethod
+    def from_log_sigma(cls, mean: Value, log_sigma: Value, event_ndim: int = 1) -> "Gaussian":
+        return cls(mean, log_sigma * 2.0, event_ndim)
+
+    @property
+    def sigma(self) -> Value:
+        return ops.exp(self.logvar * 0.5)
+
+    def log_prob(self, x: Value) -> Tensor:
+        """-1/2 sum ((x - mean) / sigma)^2 + log sigma^2 + log 2 pi.     x (*batch, *event) -> (*batch)"""
+        _check_event("Gaussian", x, self.mean, self.event_ndim)
+        return ops.gaussian_log_prob(x, self.mean, self.logvar, self.event_ndim)
+
+    def sample(self, rng: Stream, samples: tuple[int, ...] = ()) -> Tensor:
+        """mean + sigma eps, eps ~ N(0, I) from rng.     -> (*samples, *batch, *event)"""
+        mean = _data(self.mean)
+        shape = np.broadcast_shapes(mean.shape, _data(self.logvar).shape)
+        return ops.reparameterize(self.mean, self.logvar, rng.normal((*samples, *shape), like=mean))
+
+
+class StandardGaussian:
+    """N(0, I): the prior of the latent vector."""
+
+    event_ndim = 1
+
+    def log_prob(self, z: Value) -> Tensor:
+        """-1/2 sum z^2 + log 2 pi.     z (*batch, K) -> (*batch)"""
+        return ops.gaussian_log_prob(z, 0.0, np.zeros((), _data(z).real.dtype), self.event_ndim)
+
+    def sample(self, rng: Stream, shape: tuple[int, ...], like: Any = None) -> Tensor:
+        """Standard normal noise, a constant; dtype and device of `like`.     -> shape"""
+        return constant(rng.normal(shape, like=like))
+
+
+class Bernoulli:
+    """p(x = 1) = sigmoid(logits), independent per element.  x may be any number in [0, 1]: then log_prob is minus the cross-entropy,
+    which is no density (its exponential does not integrate to one): see ContinuousBernoulli.     logits (*batch, *event)"""
+
+    def __init__(self, logits: Value, event_ndim: int = 1):
+        self.logits, self.event_ndim = logits, event_ndim
+
+    @property
+    def mean(self) -> Tensor:
+        return ops.sigmoid(self.logits)
+
+    def log_prob(self, x: Value) -> Tensor:
+        """sum x l - log(1 + e^l).     x (*batch, *event) -> (*batch)"""
+        _check_event("Bernoulli", x, self.logits, self.event_ndim)
+        return ops.bernoulli_log_prob(self.logits, x, self.event_ndim)
+
+    def sample(self, rng: Stream) -> Tensor:
+        """Zeros and ones, a constant.     -> (*batch, *event)"""
+        mean = self.mean.data
+        return constant((rng.uniform(mean.shape, like=mean) < mean).astype(mean.dtype))
+
+
+class ContinuousBernoulli:
+    """Density C(l) p^x (1 - p)^(1 - x) on [0, 1] with p = sigmoid(logits): the Bernoulli made a density for gray pixels.
+
+    G. Loaiza-Ganem and J. P. Cunningham, "The continuous Bernoulli", NeurIPS 2019.
+    """
+
+    def __init__(self, logits: Value, event_ndim: int = 1):
+        self.logits, self.event_ndim = logits, event_ndim
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x] = d log Z / dl = 1 / (1 - e^-l) - 1 / l, which is sigmoid(l) less the slope of log C; 1/2 at l = 0."""
+        (slope,) = continuous_bernoulli_log_normalizer_vjp(1, _data(self.logits))
+        return constant(ops.sigmoid(self.logits).data - slope)
+
+    def log_prob(self, x: Value) -> Tensor:
+        """sum x l - log(1 + e^l) + log C(l).     x (*batch, *event) -> (*batch)"""
+        _check_event("ContinuousBernoulli", x, self.logits, self.event_ndim)
+        normalizer = ops.continuous_bernoulli_log_normalizer(self.logits)
+        axes = tuple(range(-self.event_ndim, 0))
+        return ops.bernoulli_log_prob(self.logits, x, self.event_ndim) + normalizer.sum(axis=axes)
+
+    def sample(self, rng: Stream) -> Tensor:
+        """By the inverse distribution function, log(1 + u (e^l - 1)) / l, with u uniform.     -> (*batch, *event)"""
+        logits = self.logits if isinstance(self.logits, Tensor) else constant(_data(self.logits))
+        u = rng.uniform(logits.shape, like=logits.data)
+        # for l > 0 the same is 1 + log(u + (1 - u) e^-l) / l, which cannot overflow; near l = 0, u itself
+        l = logits.data.real
+        module = xp(l)
+        flat, positive = abs(l) < 1e-3, l > 0
+        safe = ops.where(flat, 1.0, logits)
+        down = ops.log1p(ops.expm1(ops.where(positive, -1.0, safe)) * u) / ops.where(positive, -1.0, safe)
+        rest = module.maximum(1 - u, module.finfo(u.dtype).tiny)
+        up = 1.0 + ops.log(u + rest * ops.exp(-ops.where(positive, safe, 1.0))) / ops.where(positive, safe, 1.0)
+        middle = u + logits * (0.5 * u * (1 - u))  # the first order in l
+        return ops.where(flat, middle, ops.where(positive, up, down))
+
+
+class Categorical:
+    """p(x = k) = softmax(logits)_k.     logits (*batch, K); x integers (*batch)"""
+
+    event_ndim = 0
+
+    def __init__(self, logits: Value):
+        self.logits = logits
+
+    @property
+    def probabilities(self) -> Tensor:
+        return ops.softmax(self.logits)
+
+    def log_prob(self, x: Any) -> Tensor:
+        """log softmax(logits)[x].     x (*batch) -> (*batch)"""
+        labels = _data(x)
+        logits = _data(self.logits)
+        if labels.dtype.kind not in "iu" or labels.shape != logits.shape[:-1]:
+            raise ShapeError(f"Categorical.log_prob: x is {labels.dtype} {labels.shape}; need integers of shape {logits.shape[:-1]}")
+        if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[-1]:
+            raise ShapeError(f"Categorical.log_prob: x runs from {labels.min()} to {labels.max()}; need 0 to {logits.shape[-1] - 1}")
+        rows = ops.log_softmax(self.logits).reshape(-1, logits.shape[-1])
+        return rows[np.arange(labels.size), labels.reshape(-1)].reshape(labels.shape)
+
+    def sample(self, rng: Stream) -> np.ndarray:
+        """The index of the largest logit + Gumbel noise, int64.     -> (*batch)"""
+        logits = _data(self.logits)
+        module = xp(logits)
+        u = rng.uniform(logits.shape, like=logits)
+        return module.argmax(logits - module.log(-module.log1p(-module.maximum(u, module.finfo(u.dtype).tiny))), axis=-1)
+
+
+class Laplace:
+    """Density exp(-|x - mean| / b) / 2 b, independent per element, b = exp(log_scale).     mean, log_scale (*batch, *event)"""
+
+    def __init__(self, mean: Value, log_scale: Value, event_ndim: int = 1):
+        self.mean, self.log_scale, self.event_ndim = mean, log_scale, event_ndim
+
+    def log_prob(self, x: Value) -> Tensor:
+        """-sum |x - mean| / b + log 2 b.     x (*batch, *event) -> (*batch)"""
+        _check_event("Laplace", x, self.mean, self.event_ndim)
+        deviation = ops.absolute(ops.subtract(x, self.mean)) * ops.exp(ops.negative(self.log_scale))
+        return -(deviation + self.log_scale + math.log(2)).sum(axis=tuple(range(-self.event_ndim, 0)))
+
+    def sample(self, rng: Stream) -> Tensor:
+        """mean - b sign(v) log(1 - 2 |v|), v uniform on (-1/2, 1/2).     -> (*batch, *event)"""
+        mean = _data(self.mean)
+        v = 0.5 - rng.uniform(mean.shape, like=mean)  # (-1/2, 1/2]
+        module = xp(v)
+        noise = -module.sign(v) * module.log1p(-2 * module.minimum(abs(v), 0.5 - module.finfo(v.dtype).eps / 4))
+        return self.mean + ops.exp(self.log_scale) * noise
+
+
+def kl(q: Gaussian, p: Gaussian | StandardGaussian) -> Tensor:
+    """KL(q || p) = E_q[log q - log p] in closed form, summed over the event, in nats.     -> (*batch)
+
+    Against N(0, I):    1/2 sum mean^2 + sigma^2 - log sigma^2 - 1
+    Against N(m, s^2):  1/2 sum ((mean - m) / s)^2 + r - 1 - log r,   r = sigma^2 / s^2
+    """
+    if isinstance(q, Gaussian) and isinstance(p, StandardGaussian):
+        return ops.gaussian_kl_standard(q.mean, q.logvar, q.event_ndim)
+    if isinstance(q, Gaussian) and isinstance(p, Gaussian):
+        deviation = ops.subtract(q.mean, p.mean) * ops.exp(ops.multiply(p.logvar, -0.5))
+        terms = (deviation * deviation + ops.exp_remainder(ops.subtract(q.logvar, p.logvar))) * 0.5
+        return terms.sum(axis=tuple(range(-q.event_ndim, 0)))
+    raise ShapeError(f"kl: no closed form for {type(q).__name__} against {type(p).__name__}; need Gaussian against Gaussian or N(0, I)")

@@ -1,0 +1,78 @@
+"""Matrix products: the general matmul, and the dense layer with bias and activation in one op."""
+
+from ..backend import xp
+from ..engine import Op
+from ..errors import ShapeError, UsageError
+from .activations import sigmoid_of
+
+
+def matmul_reference(a, b):
+    """y = a b over the last two axes, the leading ones broadcast; a vector is a row on the left, a column on the right."""
+    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ShapeError(f"matmul: a is {a.shape}, b is {b.shape}; need the last axis of a to match the second to last of b")
+    return a @ b, (a, b)
+
+
+def matmul_vjp(g, a, b, needs):
+    rows = a[None] if a.ndim == 1 else a
+    columns = b[:, None] if b.ndim == 1 else b
+    g = g[..., None] if b.ndim == 1 else g  # (..., M) -> (..., M, 1)
+    g = g[..., None, :] if a.ndim == 1 else g  # (..., N) -> (..., 1, N)
+    ga = gb = None
+    if needs[0]:
+        ga = g @ columns.swapaxes(-1, -2)
+        ga = ga[..., 0, :] if a.ndim == 1 else ga
+    if needs[1]:
+        gb = rows.swapaxes(-1, -2) @ g
+        gb = gb[..., 0] if b.ndim == 1 else gb
+    return ga, gb
+
+
+def fused_activation(h, name):
+    """act(h) for the activations whose derivative can be read off their value: None, relu, tanh, sigmoid."""
+    if name is None:
+        return h
+    if name == "relu":
+        return xp(h).where(h.real > 0, h, 0 * h)
+    if name == "tanh":
+        return xp(h).tanh(h)
+    if name == "sigmoid":
+        return sigmoid_of(h)
+    raise UsageError(f"activation {name!r} cannot be fused into a layer; choose None, 'relu', 'tanh' or 'sigmoid'")
+
+
+def fused_activation_gradient(g, y, name):
+    """g act'(h), with act' read off y = act(h)."""
+    if name is None:
+        return g
+    if name == "relu":
+        return xp(g).where(y.real > 0, g, 0)
+    return g * (1 - y * y) if name == "tanh" else g * y * (1 - y)
+
+
+def dense_reference(x, w, b=None, activation=None):
+    """y = act(x w + b).     x (..., I), w (I, O), b (O,) or None -> (..., O)"""
+    check_dense(x, w, b)
+    h = x @ w if b is None else x @ w + b
+    y = fused_activation(h, activation)
+    return y, (x, w, y, activation)
+
+
+def dense_vjp(g, x, w, y, activation, needs):
+    g = fused_activation_gradient(g, y, activation)
+    rows = g.reshape(-1, g.shape[-1])  # (..., O) -> (N, O)
+    gx = g @ w.T if needs[0] else None
+    gw = x.reshape(-1, x.shape[-1]).T @ rows if needs[1] else None
+    gb = rows.sum(axis=0) if len(needs) > 2 and needs[2] else None
+    return gx, gw, gb
+
+
+def check_dense(x, w, b):
+    if x.ndim == 0 or w.ndim != 2 or x.shape[-1] != w.shape[0]:
+        raise ShapeError(f"dense: x is {x.shape}, w is {w.shape}; need x.shape[-1] == w.shape[0]")
+    if b is not None and b.shape != w.shape[1:]:
+        raise ShapeError(f"dense: w is {w.shape}, b is {b.shape}; need b.shape == ({w.shape[1]},)")
+
+
+matmul = Op("matmul", numpy=(matmul_reference, matmul_vjp))
+dense = Op("dense", numpy=(dense_reference, dense_vjp))

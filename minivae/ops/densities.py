@@ -1,0 +1,137 @@
+"""Log-densities and divergences in closed form, each one op, summed over the event (the last `event_ndim` axes).  In nats."""
+
+import math
+
+import numpy as np
+
+from ..backend import xp
+from ..engine import Op
+from .activations import sigmoid_of, softplus_of
+
+LOG_2PI = math.log(2 * math.pi)
+# 1/s - 1/sinh(s) = sum_n COSECH[n] s^(2n+1), from 2 (1 - 2^(1-2n)) zeta(2n) / pi^(2n) with alternating sign
+COSECH = [
+    (-1) ** (n + 1) * 2 * math.fsum((-1) ** (k + 1) * k ** (-2.0 * n) for k in range(1, 4000)) / math.pi ** (2 * n) for n in range(2, 12)
+]
+COSECH.insert(0, 1 / 6)
+
+
+def sum_event(values, event_ndim):
+    """The sum over the last event_ndim axes."""
+    return values.sum(axis=tuple(range(values.ndim - event_ndim, values.ndim)))
+
+
+def per_event(g, ndim):
+    """g with axes of length one behind it, so that it multiplies the elements of an ndim-dimensional array event by event."""
+    return g.reshape(g.shape + (1,) * (ndim - g.ndim))
+
+
+def bernoulli_log_prob_reference(logits, x, event_ndim=1):
+    """log p = sum x l - log(1 + e^l),  d/dl = x - sigmoid(l),  d/dx = l;  x in [0, 1], p = sigmoid(l).  No log of a rounded 0 or 1."""
+    return sum_event(x * logits - softplus_of(logits), event_ndim), (logits, x)
+
+
+def bernoulli_log_prob_vjp(g, logits, x, needs):
+    g = per_event(g, max(logits.ndim, x.ndim))
+    return g * (x - sigmoid_of(logits)), g * logits if needs[1] else None
+
+
+def continuous_bernoulli_log_normalizer_reference(logits):
+    """log C(l) = log(l / tanh(l / 2)), elementwise: C p^x (1-p)^(1-x) integrates to 1 over [0, 1]; log 2 at l = 0.
+
+    G. Loaiza-Ganem and J. P. Cunningham, "The continuous Bernoulli", NeurIPS 2019, eq. 6-7, written in the logit.
+    """
+    module = xp(logits)
+    s = module.where(logits.real < 0, -logits, logits)  # even in l
+    s = module.where(s == 0, s + s.real.dtype.type(1e-30), s)  # 0 / 0 has the limit 1
+    # tanh(s/2) = -expm1(-s) / (1 + e^-s): both factors are accurate for every s >= 0
+    return module.log(s / -module.expm1(-s)) + module.log1p(module.exp(-s)), (logits,)
+
+
+def continuous_bernoulli_log_normalizer_vjp(g, logits):
+    """d/dl = 1/l - 1/sinh(l), by its series where the difference cancels"""
+    module = xp(logits)
+    small = abs(logits.real) < 0.5
+    l = module.where(small, logits, 0.25 + 0 * logits)
+    series = l * 0
+    for coefficient in reversed(COSECH):
+        series = series * l * l + coefficient
+    large = module.where(small, 1 + 0 * logits, logits)
+    s = module.where(large.real < 0, -large, large)
+    e = module.exp(-s)
+    exact = 1 / s - 2 * e / (1 - e * e)
+    return (g * module.where(small, series * l, module.where(large.real < 0, -exact, exact)),)
+
+
+def exp_remainder_of(x):
+    """e^x - 1 - x, to rounding for every x: by its series sum_{n>=2} x^n / n! where the difference cancels."""
+    module = xp(x)
+    small = abs(x.real) < 0.5
+    t = module.where(small, x, 0 * x)
+    series = t * 0 + 1
+    for n in range(14, 2, -1):  # 0.5^13 / 15! < 2^-53
+        series = 1 + t / n * series
+    with np.errstate(over="ignore", invalid="ignore"):  # e^104 is beyond float32, and infinity is its rounded value
+        large = module.expm1(module.where(small, 0 * x, x)) - x
+    return module.where(small, t * t / 2 * series, large)
+
+
+def exp_remainder_reference(x):
+    """y = e^x - 1 - x,  dy/dx = e^x - 1"""
+    return exp_remainder_of(x), (x,)
+
+
+def exp_remainder_vjp(g, x):
+    with np.errstate(over="ignore"):
+        return (g * xp(x).expm1(x),)
+
+
+def reparameterize_reference(mean, logvar, eps):
+    """z = mean + sigma eps with sigma = exp(logvar / 2),  dz/dmean = 1,  dz/dlogvar = sigma eps / 2        Kingma and Welling 2014, 2.4"""
+    sigma = xp(logvar).exp(logvar / 2)
+    return mean + sigma * eps, (sigma, eps)
+
+
+def reparameterize_vjp(g, sigma, eps):
+    return g, g * sigma * eps / 2, g * sigma
+
+
+def gaussian_log_prob_reference(x, mean, logvar, event_ndim=1):
+    """log N(x; mean, sigma^2) = -1/2 sum ((x - mean) / sigma)^2 + log sigma^2 + log 2 pi"""
+    module = xp(logvar)
+    with np.errstate(over="ignore"):
+        inverse = module.exp(-logvar / 2)  # 1 / sigma and not 1 / sigma^2, which overflows twice as early
+        deviation = (x - mean) * inverse
+        return sum_event(-(deviation * deviation + logvar + LOG_2PI) / 2, event_ndim), (deviation, inverse)
+
+
+def gaussian_log_prob_vjp(g, deviation, inverse):
+    g = per_event(g, deviation.ndim)
+    with np.errstate(over="ignore"):
+        gmean = g * deviation * inverse
+        return -gmean, gmean, g * (deviation * deviation - 1) / 2
+
+
+def gaussian_kl_standard_reference(mean, logvar, event_ndim=1):
+    """KL(N(mean, sigma^2) || N(0, 1)) = 1/2 sum mean^2 + sigma^2 - log sigma^2 - 1        Kingma and Welling 2014, appendix B
+
+    sigma^2 - log sigma^2 - 1 = e^l - 1 - l is computed without cancellation: as it stands it has lost all digits at l = 1e-4 in float32.
+    """
+    return sum_event((mean * mean + exp_remainder_of(logvar)) / 2, event_ndim), (mean, logvar)
+
+
+def gaussian_kl_standard_vjp(g, mean, logvar):
+    g = per_event(g, mean.ndim)
+    with np.errstate(over="ignore"):
+        return g * mean, g * xp(logvar).expm1(logvar) / 2
+
+
+bernoulli_log_prob = Op("bernoulli_log_prob", numpy=(bernoulli_log_prob_reference, bernoulli_log_prob_vjp))
+continuous_bernoulli_log_normalizer = Op(
+    "continuous_bernoulli_log_normalizer",
+    numpy=(continuous_bernoulli_log_normalizer_reference, continuous_bernoulli_log_normalizer_vjp),
+)
+exp_remainder = Op("exp_remainder", numpy=(exp_remainder_reference, exp_remainder_vjp))
+reparameterize = Op("reparameterize", numpy=(reparameterize_reference, reparameterize_vjp))
+gaussian_log_prob = Op("gaussian_log_prob", numpy=(gaussian_log_prob_reference, gaussian_log_prob_vjp))
+gaussian_kl_standard = Op("gaussian_kl_standard", numpy=(gaussian_kl_standard_reference, gaussian_kl_standard_vjp))

@@ -1,0 +1,62 @@
+"""Batch norm, layer norm, and dropout."""
+
+from ..backend import xp
+from ..engine import Op, Tensor
+from ..errors import ShapeError, UsageError
+from .arithmetic import multiply
+
+
+def batch_norm_reference(x, gamma, beta, eps=1e-5):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta, moments over all axes but the last.     x (..., C) -> y (..., C), mean (C,), var (C,)
+
+    The variance is the biased one (1/n).  S. Ioffe and C. Szegedy, "Batch normalization", 2015, algorithm 1.
+    """
+    axes = tuple(range(x.ndim - 1))
+    n = x.size // x.shape[-1] if x.size else 0
+    if n < 2:
+        raise ShapeError(f"batch_norm: x is {x.shape}; need at least 2 values per channel to estimate a variance")
+    mean = x.mean(axis=axes)
+    centred = x - mean
+    var = (centred * centred).mean(axis=axes)
+    inverse = (var + eps) ** -0.5
+    normal = centred * inverse
+    return (normal * gamma + beta, mean, var), (normal, centred, inverse, gamma, axes, n)
+
+
+def batch_norm_vjp(g, normal, centred, inverse, gamma, axes, n):
+    gy, gmean, gvar = g
+    gnormal = gy * gamma
+    gx = inverse * (gnormal - gnormal.mean(axis=axes) - normal * (gnormal * normal).mean(axis=axes))
+    gx = gx + gmean / n + gvar * (2 / n) * centred
+    return gx, (gy * normal).sum(axis=axes), gy.sum(axis=axes)
+
+
+def layer_norm_reference(x, gamma, beta, eps=1e-5):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta, moments over the last axis.     x (..., C) -> (..., C)
+
+    J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016.
+    """
+    centred = x - x.mean(axis=-1, keepdims=True)
+    inverse = ((centred * centred).mean(axis=-1, keepdims=True) + eps) ** -0.5
+    normal = centred * inverse
+    return normal * gamma + beta, (normal, inverse, gamma)
+
+
+def layer_norm_vjp(g, normal, inverse, gamma):
+    gnormal = g * gamma
+    gx = inverse * (gnormal - gnormal.mean(axis=-1, keepdims=True) - normal * (gnormal * normal).mean(axis=-1, keepdims=True))
+    rows = tuple(range(g.ndim - 1))
+    return gx, (g * normal).sum(axis=rows), g.sum(axis=rows)
+
+
+def dropout(x, rate, rng):
+    """y = x m / (1 - rate) with m ~ Bernoulli(1 - rate) drawn from rng: E[y] = x.        Srivastava et al. 2014"""
+    if not 0 <= rate < 1:
+        raise UsageError(f"dropout: rate is {rate}; need 0 <= rate < 1")
+    data = x.data if isinstance(x, Tensor) else x
+    keep = rng.uniform(data.shape, like=data) >= rate
+    return multiply(x, xp(keep).where(keep, 1 / (1 - rate), 0.0).astype(data.real.dtype))
+
+
+batch_norm = Op("batch_norm", numpy=(batch_norm_reference, batch_norm_vjp))
+layer_norm = Op("layer_norm", numpy=(layer_norm_reference, layer_norm_vjp))

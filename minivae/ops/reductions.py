@@ -1,0 +1,96 @@
+"""Sums, means, extremes and log-sum-exp.  `axis` is None (everything), an int, or a tuple of ints."""
+
+import math
+
+import numpy as np
+
+from ..backend import xp
+from ..engine import Op
+
+
+def _axes(axis, ndim):
+    """The reduced axes as a tuple of non-negative ints."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _spread(g, shape, axes):
+    """The adjoint of a sum over `axes`: every element gets its sum's gradient."""
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return xp(g).broadcast_to(g.reshape(kept), shape)
+
+
+def sum_reference(x, axis=None, keepdims=False):
+    """y = sum x"""
+    return x.sum(axis=axis, keepdims=keepdims), (x.shape, _axes(axis, x.ndim))
+
+
+def sum_vjp(g, shape, axes):
+    return (_spread(g, shape, axes),)
+
+
+def mean_reference(x, axis=None, keepdims=False):
+    """y = sum x / n"""
+    axes = _axes(axis, x.ndim)
+    n = math.prod(x.shape[i] for i in axes)
+    return x.mean(axis=axis, keepdims=keepdims), (x.shape, axes, n)
+
+
+def mean_vjp(g, shape, axes, n):
+    return (_spread(g / (n or 1), shape, axes),)
+
+
+def max_reference(x, axis=None, keepdims=False):
+    """y = max x over one axis or over all; the gradient goes to the first of the largest elements"""
+    return _extreme(x, axis, keepdims, x.real.argmax)
+
+
+def min_reference(x, axis=None, keepdims=False):
+    """y = min x over one axis or over all; the gradient goes to the first of the smallest elements"""
+    return _extreme(x, axis, keepdims, x.real.argmin)
+
+
+def _extreme(x, axis, keepdims, argument):
+    module = xp(x)
+    if axis is None:
+        index = module.asarray(argument())
+        y = x.reshape(-1)[index]
+        return (y.reshape((1,) * x.ndim) if keepdims else y), (x.shape, None, index)
+    index = module.expand_dims(argument(axis=axis), axis)
+    y = module.take_along_axis(x, index, axis)
+    return (y if keepdims else y.squeeze(axis)), (x.shape, axis, index)
+
+
+def extreme_vjp(g, shape, axis, index):
+    module = xp(g)
+    if axis is None:
+        gx = module.zeros(math.prod(shape), g.dtype)
+        gx[index] = g.reshape(())
+        return (gx.reshape(shape),)
+    gx = module.zeros(shape, g.dtype)
+    module.put_along_axis(gx, index, g.reshape(index.shape), axis)
+    return (gx,)
+
+
+def logsumexp_reference(x, axis=None, keepdims=False):
+    """y = log sum e^x = m + log sum e^(x - m) with m = max x,  dy/dx = e^(x - y)"""
+    module = xp(x)
+    m = x.real.max(axis=axis, keepdims=True)
+    m = module.where(module.isfinite(m), m, 0 * m.dtype.type(1))  # -inf - -inf is NaN, and log 0 = -inf is the answer
+    with np.errstate(divide="ignore"):
+        y = module.log(module.exp(x - m).sum(axis=axis, keepdims=True)) + m
+    return (y if keepdims else y.reshape(x.sum(axis=axis).shape)), (x, y)
+
+
+def logsumexp_vjp(g, x, y):
+    module = xp(x)
+    y_finite = module.where(module.isfinite(y.real), y, 0 * y.dtype.type(1))
+    return (g.reshape(y.shape) * module.exp(x - y_finite),)
+
+
+sum = Op("sum", numpy=(sum_reference, sum_vjp))
+mean = Op("mean", numpy=(mean_reference, mean_vjp))
+max = Op("max", numpy=(max_reference, extreme_vjp))
+min = Op("min", numpy=(min_reference, extreme_vjp))
+logsumexp = Op("logsumexp", numpy=(logsumexp_reference, logsumexp_vjp))
