@@ -36,6 +36,15 @@ class Node:
         self.outputs = outputs  # (shape, dtype) of each output when the op has several, else None
 
 
+def _method(name: str, swapped: bool = False) -> Callable[..., Any]:
+    """A method of Tensor that calls the op of that name; the ops stand in a room above this one."""
+
+    def method(*inputs: Any, **options: Any) -> Any:
+        return Op.registry[name](*(inputs[::-1] if swapped else inputs), **options)
+
+    return method
+
+
 class Tensor:
     """An array and, unless it is a constant, the Node that made it.
 
@@ -60,6 +69,33 @@ class Tensor:
         self.node: Node | None = Node()
         self.index = 0
 
+    __add__ = _method("add")
+    __radd__ = _method("add", swapped=True)
+    __sub__ = _method("subtract")
+    __rsub__ = _method("subtract", swapped=True)
+    __mul__ = _method("multiply")
+    __rmul__ = _method("multiply", swapped=True)
+    __truediv__ = _method("divide")
+    __rtruediv__ = _method("divide", swapped=True)
+    __matmul__ = _method("matmul")
+    __rmatmul__ = _method("matmul", swapped=True)
+    __neg__ = _method("negative")
+    __pow__ = _method("power")
+    __getitem__ = _method("getitem")
+    sum = _method("sum")
+    mean = _method("mean")
+    max = _method("max")
+    min = _method("min")
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        """x.reshape(3, -1) or x.reshape((3, -1))"""
+        return Op.registry["reshape"](self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: int) -> "Tensor":
+        """x.transpose() reverses the axes; x.transpose(0, 2, 1) orders them."""
+        return Op.registry["transpose"](self, axes or None)
+
+    T = property(transpose)
     shape = property(lambda self: self.data.shape)
     dtype = property(lambda self: self.data.dtype)
     ndim = property(lambda self: self.data.ndim)

@@ -1,0 +1,35 @@
+"""What training minimises: the same model, another objective.
+
+Losses are nats per image: sums over pixels and latents, the mean over the batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .distributions import kl
+from .engine import Tensor
+from .random import Stream
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A loss and what it is made of."""
+
+    loss: Tensor  # (), what is minimised
+    reconstruction: Tensor  # (N,), -log p(x | z), one sample of z an image
+    kl: Tensor  # (N,), KL(q(z | x) || p(z))
+
+
+def elbo(model: Any, x: Any, rng: Stream, beta: float = 1.0) -> Terms:
+    """loss = mean_n -E_q[log p(x | z)] + beta KL(q(z | x) || p(z)), the expectation by one reparameterized sample.
+
+    At beta = 1 it is the negative evidence lower bound, -ELBO >= -log p(x).     x (N, H, W, C)
+
+    D. P. Kingma and M. Welling, "Auto-encoding variational Bayes", 2014, eq. 7; beta: I. Higgins et al., "beta-VAE", 2017, eq. 4.
+    """
+    q = model.encode(x)
+    p = model.decode(q.sample(rng))
+    reconstruction = -p.log_prob(x)
+    divergence = kl(q, model.prior)
+    loss = (reconstruction + (divergence if beta == 1 else beta * divergence)).mean()
+    return Terms(loss, reconstruction, divergence)
