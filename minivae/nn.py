@@ -65,6 +65,13 @@ class Module:
             found |= {f"{name}.{inner}": value for inner, value in child.named_buffers().items()}
         return found
 
+    def named_streams(self) -> dict[str, Stream]:
+        """The streams that layers draw from: their counters belong to a checkpoint."""
+        found = {name: value for name, value in vars(self).items() if isinstance(value, Stream)}
+        for name, child in self.children():
+            found |= {f"{name}.{inner}": value for inner, value in child.named_streams().items()}
+        return found
+
     def state(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers by name, on the CPU."""
         arrays = {name: p.data for name, p in self.named_parameters().items()} | self.named_buffers()
