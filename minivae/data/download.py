@@ -32,6 +32,10 @@ SLOWEST = 1024  # bytes/s, averaged from the start: a server that drips passes e
 class Unavailable(DataError):
     """A data set that is not here and cannot be got: a missing file, no network, a cache that cannot be written."""
 
+    def __init__(self, reason: str, way_out: str = ""):
+        super().__init__(f"{reason}; {way_out}" if way_out else reason)
+        self.reason = reason
+
 
 class Altered(DataError):
     """A file whose content is not what its name promises."""
@@ -67,8 +71,12 @@ def find(folder: Path, name: str, sha256: str) -> bytes | None:
     """The content of an IDX file in the folder, in either spelling of its name, gzipped or not; None if it is not there."""
     for spelling in (name, name.replace("-idx", ".idx")):
         for path in (folder / f"{spelling}.gz", folder / spelling):
-            if path.is_file():
-                return verified(path, sha256)
+            try:
+                if os.path.isfile(path):
+                    return verified(path, sha256)
+            except DataError:
+                if path.exists():  # else another process has found the file altered, too, and deleted it
+                    raise
     return None
 
 
@@ -92,7 +100,7 @@ def fetch(folder: Path, name: str, sha256: str, mirrors: Sequence[str], progress
             try:
                 body = _receive(f"{mirror}{name}.gz", progress, timeout)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                reason = getattr(error, "reason", None) or error  # URLError wraps the reason that a reader wants
+                reason = error.reason if type(error) is urllib.error.URLError else error
                 failures.append(f"{mirror} ({reason})")
                 continue
             try:
@@ -114,7 +122,12 @@ def _receive(url: str, progress: bool, timeout: float) -> bytes:
     """The body of an HTTP response, whole; OSError if the server is absent, refuses, stalls, drips or stops early."""
     request = urllib.request.Request(url, headers={"User-Agent": "minivae"})
     start, body = time.monotonic(), bytearray()
-    with urllib.request.urlopen(request, timeout=timeout) as response:
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise
+    with response:
         announced = response.headers.get("Content-Length")
         total = int(announced) if announced else None
         # disable=None: a bar on a terminal, nothing in a log file

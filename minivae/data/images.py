@@ -84,7 +84,7 @@ def load_array(path: Path) -> Dataset:
                 arrays = {key: loaded[key] for key in loaded.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no readable .npy or .npz file of numbers: {error}") from error
-    if len(arrays) == 1 and "train_images" not in arrays:
+    if len(arrays) == 1:
         arrays = {"images": next(iter(arrays.values()))}
     if {"train_images", "test_images"} <= arrays.keys():
         train = _pair(arrays, "train_", path)

@@ -45,7 +45,8 @@ class IdxSource:
         if missing and ask.data_dir is not None:
             raise Unavailable(
                 f"{self.name}: {ask.data_dir} lacks {', '.join(missing)} (gzipped or not; looked there and in its sub-folders "
-                f"{', '.join(self.layouts)}); put them there, or name no folder to have them downloaded"
+                f"{', '.join(self.layouts)})",
+                "put them there, or name no folder to have them downloaded",
             )
         for file in missing:
             contents[file] = self._from_machine_or_network(file, ask, notes)
@@ -89,11 +90,11 @@ class IdxSource:
                     return content
         way_out = f'put the four files into {cache}, or choose digits5k, which needs no network (pip install "minivae[demos]")'
         if not ask.download:
-            raise Unavailable("; ".join([f"{self.name}: {file} is not in {cache}, and downloads are off", *notes, way_out]))
+            raise Unavailable("; ".join([f"{self.name}: {file} is not in {cache}, and downloads are off", *notes]), way_out)
         try:
             return fetch(cache, file, self.sha256[file], self.mirrors, ask.progress, ask.timeout, notes)
         except Unavailable as error:
-            raise Unavailable("; ".join([f"{self.name}: {error}", *notes, way_out])) from error
+            raise Unavailable("; ".join([f"{self.name}: {error}", *notes]), way_out) from error
 
 
 MNIST = IdxSource(
@@ -149,14 +150,14 @@ def digits5k(ask: Ask) -> Dataset:
 def auto(ask: Ask) -> Dataset:
     """MNIST if it is at hand or a server answers soon, else digits5k; the note says why.  An altered file of the user's is an error."""
     reasons: list[str] = []
-    for attempt in (ask, replace(ask, data_dir=None, timeout=min(ask.timeout, 5.0))):
+    anywhere = replace(ask, data_dir=None, timeout=5.0)
+    for attempt in (anywhere,) if ask.data_dir is None else (ask, anywhere):
         try:
             found = SOURCES["mnist"](attempt)
-            return replace(found, note="; ".join(reasons + [found.note] * bool(found.note)))
         except Unavailable as error:
-            reasons.append(str(error))
-        if ask.data_dir is None:
-            break
+            reasons.append(error.reason)
+        else:
+            return replace(found, note="; ".join([*reasons, found.note]) if found.note else "; ".join(reasons))
     try:
         return replace(digits5k(ask), note=f"digits5k instead of mnist, because {'; '.join(reasons)}")
     except (DataError, UsageError) as error:
