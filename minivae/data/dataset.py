@@ -1,0 +1,101 @@
+"""A data set in memory, as bytes, and the float32 batches that a model eats."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..backend import Array, xp
+from ..errors import DataError, ShapeError, UsageError
+from ..random import Stream
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images as bytes, as they lie on disk: the model's input is pixels / 255 as float32, made batch by batch.
+
+    `label_names[k]` says what label k means, if anybody knows; `note` is a line for the user (why this data set and not
+    another, what was repaired), empty when there is nothing to say.
+    """
+
+    name: str
+    train_images: np.ndarray  # (N, H, W, C) uint8
+    train_labels: np.ndarray | None  # (N,) int64
+    test_images: np.ndarray  # (M, H, W, C) uint8
+    test_labels: np.ndarray | None  # (M,) int64
+    label_names: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for part, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0:
+                raise ShapeError(f"{self.name}: {part} images are {images.dtype} {images.shape}; need uint8 (N, H, W, C), none of them 0")
+            if labels is not None and (labels.dtype != np.int64 or labels.shape != images.shape[:1]):
+                raise ShapeError(f"{self.name}: {part} labels are {labels.dtype} {labels.shape}; need int64 ({len(images)},)")
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise ShapeError(
+                f"{self.name}: train images are {self.train_images.shape[1:]}, test images {self.test_images.shape[1:]}; need equal shapes"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)"""
+        return self.train_images.shape[1:]
+
+
+Split = tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray | None]
+
+
+def train_test_split(images: np.ndarray, labels: np.ndarray | None, stream: Stream) -> Split:
+    """Shuffle, and keep a tenth of every class for the test (at least one image in all).
+
+    -> train_images, train_labels, test_images, test_labels, the arguments of Dataset.  Without labels all images are one class.
+    """
+    n = len(images)
+    if n < 2:
+        raise DataError(f"need at least 2 images, one to train and one to test; there are {n}")
+    order = stream.permutation(n)
+    shuffled = np.zeros(n, np.int64) if labels is None else labels[order]
+    in_test = np.zeros(n, bool)
+    for label in np.unique(shuffled):
+        members = np.flatnonzero(shuffled == label)
+        in_test[members[: round(len(members) / 10)]] = True
+    if not in_test.any():  # every class is tiny
+        in_test[0] = True
+    train, test = order[~in_test], order[in_test]
+    if labels is None:
+        return images[train], None, images[test], None
+    return images[train], labels[train], images[test], labels[test]
+
+
+def to_float(images: Array) -> Array:
+    """pixels / 255, rounded once.   (..., C) uint8 -> float32 in [0, 1]"""
+    module = xp(images)
+    return module.divide(images, np.float32(255), dtype=np.float32)
+
+
+def batches(images: Array, batch_size: int, rng: Stream | None = None, drop_last: bool = False) -> Iterator[Array]:
+    """One pass over the images, as contiguous float32 batches in [0, 1].   (N, H, W, C) uint8 -> (B, H, W, C) each
+
+    In the order of `rng.permutation(N)`, drawn when this is called, or as they lie without an rng.  The last batch is the rest,
+    smaller than B when B does not divide N, unless `drop_last`.  Images on a GPU are gathered there.
+    """
+    n = len(images)
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; need at least 1")
+    if drop_last and batch_size > n:
+        raise UsageError(f"batch_size {batch_size} exceeds the {n} images, and drop_last leaves no batch; need batch_size <= {n}")
+    order = None if rng is None else xp(images).asarray(rng.permutation(n))
+    ends = range(batch_size, n + 1, batch_size) if drop_last else range(batch_size, n + batch_size, batch_size)
+    return (to_float(images[end - batch_size : end] if order is None else images[order[end - batch_size : end]]) for end in ends)
+
+
+def binarize(x: Array, rng: Stream) -> Array:
+    """A fresh Bernoulli draw with mean x: 1 where u < x, u uniform on [0, 1).   any shape -> same shape, float32 of 0 and 1
+
+    R. Salakhutdinov and I. Murray, "On the quantitative analysis of deep belief networks", ICML 2008, section 6.
+    """
+    return (rng.uniform(x.shape, like=x) < x).astype(np.float32)
