@@ -1,6 +1,7 @@
 """A checkpoint comes back as it was saved or not at all, whatever happens to the file, the disk or the process."""
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -63,6 +64,14 @@ def test_numpy_alone_can_read_it(tmp_path):
         assert sorted(members.files) == ["metadata.json", "model/encoder.0.w", "step"]
         assert identical(members["model/encoder.0.w"], SMALL["model/encoder.0.w"])
         assert json.loads(members["metadata.json"].tobytes().decode("utf-8")) == {"data set": "Zürich"}
+
+
+def test_any_tool_can_check_the_seal(tmp_path):
+    save(tmp_path / "model.npz", SMALL, {})
+    data = (tmp_path / "model.npz").read_bytes()
+    comment = zipfile.ZipFile(tmp_path / "model.npz").comment
+    assert data.endswith(comment)
+    assert comment.decode() == "sha256:" + hashlib.sha256(data[:-64]).hexdigest()
 
 
 def test_equal_content_makes_equal_bytes(tmp_path, monkeypatch):
