@@ -1,0 +1,43 @@
+"""What every test may count on: hypothesis profiles, the real MNIST, and a reason where the machine has no GPU."""
+
+import functools
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from minivae.backend import gpu
+from minivae.errors import UsageError
+
+os.environ["MPLBACKEND"] = "Agg"  # a figure is an array here: no test may open a window
+
+# "ci" draws the same examples every time; a deadline, or a limit on drawing, would fail on a slow machine and tell nothing
+settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("MINIVAE_HYPOTHESIS", "ci"))
+
+DATA = Path(os.environ.get("MINIVAE_DATA") or Path(__file__).parents[2] / "shared" / "data").expanduser()
+
+
+@pytest.fixture(scope="session")
+def real_mnist() -> Path:
+    """The folder to hand to `load("mnist", ...)`: $MINIVAE_DATA, or shared/data beside the repository."""
+    if not any(place.glob("train-images*") for place in (DATA, DATA / "mnist") if place.is_dir()):
+        pytest.skip(f"MNIST is not in {DATA}; set MINIVAE_DATA to the folder that holds it")
+    return DATA
+
+
+@functools.cache
+def why_no_gpu() -> str:
+    """The reason, or nothing where a CUDA device answers."""
+    try:
+        gpu()
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and why_no_gpu():
+        pytest.skip(why_no_gpu())
