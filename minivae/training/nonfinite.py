@@ -1,6 +1,5 @@
 """Which op made the first NaN or infinity: asked once, after the loss or a gradient has turned out not to be finite."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array, xp
