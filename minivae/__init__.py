@@ -1,26 +1,42 @@
 """minivae: variational autoencoders from scratch, to understand them."""
 
-from . import nn, ops
-from .backend import set_backend, use_backend
-from .engine import Op, Tensor, constant, gradients, no_graph
-from .errors import CheckpointError, DataError, MinivaeError, NonFiniteError, ShapeError, UsageError
-from .random import Stream
-
 __version__ = "0.1.0"
 
+from . import data, nn, ops
+from .backend import set_backend, use_backend
+from .distributions import kl
+from .engine import Op, Tensor, constant, gradients, no_graph
+from .errors import CheckpointError, DataError, MinivaeError, NonFiniteError, ShapeError, UsageError
+from .models import VAE
+from .objectives import elbo
+from .random import Stream
+from .training import SGD, Adam, AdamW, Run, Trainer, TrainingConfig, evaluate, load_model
+
 __all__ = [
+    "SGD",
+    "VAE",
+    "Adam",
+    "AdamW",
     "CheckpointError",
     "DataError",
     "MinivaeError",
     "NonFiniteError",
     "Op",
+    "Run",
     "ShapeError",
     "Stream",
     "Tensor",
+    "Trainer",
+    "TrainingConfig",
     "UsageError",
     "__version__",
     "constant",
+    "data",
+    "elbo",
+    "evaluate",
     "gradients",
+    "kl",
+    "load_model",
     "nn",
     "no_graph",
     "ops",

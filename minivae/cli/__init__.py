@@ -1,0 +1,155 @@
+"""The command line: the only place that parses, prints and chooses files."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..backend import BACKENDS, gpu, set_backend
+from ..data import NAMES
+from ..errors import MinivaeError, UsageError
+from ..models.vae import ARCHITECTURES, HEADS, LIKELIHOODS
+from ..nn import ACTIVATIONS
+from ..training import OPTIMIZERS, TrainingConfig
+from ..training.schedules import SCHEDULES
+from . import commands
+
+EPILOG = """examples:
+  minivae train mnist --latent 2 --epochs 20 --out runs/map     a map of the digits, and the manifold that decodes from it
+  minivae train faces/ --arch conv --likelihood gaussian        your own folder of PNG or JPEG images
+  minivae resume runs/map --epochs 40                           go on where it stopped
+  minivae sample runs/map                                       new images from the prior
+"""
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Appends the default to an option's help, where there is one and the text does not say it."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=32)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default is None or "default" in (action.help or "")
+        return action.help if silent else super()._get_help_string(action)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.  Returns 0, 2 after an error that the user can mend (one sentence on stderr), or 130 after Ctrl-C."""
+    options = parser().parse_args(arguments)
+    try:
+        device = choose_backend(options)
+        options.run(options, device)
+    except MinivaeError as error:
+        print(f"minivae: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        folder = getattr(options, "saved", None)
+        print(f"minivae: interrupted{f'; continue with: minivae resume {folder}' if folder else ''}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # minivae info | head
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="minivae",
+        description="Train variational autoencoders, look at them, and go on training.\n"
+        "A run is a folder: config.json, metrics.jsonl (a line an epoch, in nats per image), model.npz, figures.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"minivae {__version__}")
+    subcommands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, help: str, *shared: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub = subcommands.add_parser(name, help=help, description=help, parents=list(shared), formatter_class=Formatter)
+        sub.set_defaults(run=run)
+        return sub
+
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--backend", choices=BACKENDS, help="kernels: numpy (references), numba (compiled, the CPU's default), cupy (GPU)")
+    where.add_argument("--device", choices=("cpu", "cuda"), help="where to compute; default: the CPU, or where the run was trained")
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files; default: $MINIVAE_DATA, the cache, a download")
+    of_run = argparse.ArgumentParser(add_help=False)
+    of_run.add_argument("folder", metavar="RUN", type=Path, help="folder of a run")
+    seed = argparse.ArgumentParser(add_help=False)
+    seed.add_argument("--seed", type=int, default=0, help="the same seed draws the same numbers")
+    picture = argparse.ArgumentParser(add_help=False)
+    picture.add_argument("--out", metavar="PNG", type=Path, help="picture to write; default: in the run's folder")
+
+    p = command("train", commands.train_command, "train a VAE on a data set", where, source, seed)
+    p.add_argument(
+        "dataset",
+        metavar="DATASET",
+        nargs="?",
+        default="auto",
+        help=f"{', '.join(NAMES)}, a folder of PNG/JPEG images, or an .npy/.npz file; auto is mnist if it can be had, else digits5k",
+    )
+    defaults = TrainingConfig()
+    p.add_argument("--out", metavar="RUN", type=Path, help="folder for the run; default: runs/DATASET-ARCH-zLATENT")
+    p.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the training images")
+    p.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step")
+    group = p.add_argument_group("model")
+    group.add_argument("--arch", choices=ARCHITECTURES, default="dense", help="kind of encoder and decoder")
+    group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="dense layers of the encoder; default: 400, after conv 256")
+    group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
+    group.add_argument("--latent", type=int, default=20, help="length of the latent vector z")
+    group.add_argument("--activation", choices=[a for a in ACTIVATIONS if a], default="relu", help="nonlinearity between layers")
+    group.add_argument("--likelihood", choices=LIKELIHOODS, default="bernoulli", help="p(x|z) of a pixel")
+    group.add_argument("--head", choices=HEADS, default="logvar", help="what the encoder predicts beside the mean")
+    group = p.add_argument_group("objective and optimizer")
+    group.add_argument("--beta", type=float, default=defaults.beta, help="weight of the KL divergence")
+    group.add_argument(
+        "--kl-warmup", type=float, default=defaults.kl_warmup, metavar="EPOCHS", help="beta rises from 0 over so many epochs"
+    )
+    group.add_argument("--optimizer", choices=list(OPTIMIZERS), default=defaults.optimizer, help="update rule")
+    group.add_argument("--lr", type=float, default=defaults.lr, help="learning rate")
+    group.add_argument("--lr-schedule", choices=SCHEDULES, default=defaults.lr_schedule, help="course of the learning rate")
+    group.add_argument("--lr-warmup", type=float, default=defaults.lr_warmup, metavar="EPOCHS", help="it rises from 0 over so many epochs")
+    group.add_argument("--clip", type=float, metavar="NORM", help="largest norm of the gradient; default: no limit")
+
+    p = command("resume", commands.resume_command, "continue a run from its last checkpoint", of_run, where, source)
+    p.add_argument("--epochs", type=int, help="new total number of epochs; default: as the run was started")
+
+    p = command(
+        "reconstruct", commands.reconstruct_command, "draw test images beside their reconstructions", of_run, where, source, picture
+    )
+    p.add_argument("--count", type=int, default=20, help="number of images")
+    p = command("sample", commands.sample_command, "draw new images from the prior", of_run, where, seed, picture)
+    p.add_argument("--count", type=int, default=100, help="number of images")
+    p = command(
+        "interpolate",
+        commands.interpolate_command,
+        "draw straight lines in latent space between pairs of test images",
+        of_run,
+        where,
+        source,
+        seed,
+        picture,
+    )
+    p.add_argument("--count", type=int, default=6, help="number of pairs")
+    p.add_argument("--steps", type=int, default=11, help="images from one end to the other")
+    p = command(
+        "evaluate", commands.evaluate_command, "print the losses on the test images, and a bound on log p(x)", of_run, where, source, seed
+    )
+    p.add_argument("--samples", type=int, default=100, help="importance samples an image for the bound on log p(x)")
+    p.add_argument("--count", type=int, default=1000, help="test images for that bound")
+    command("info", commands.info_command, "print versions, backends and devices found, and folders")
+    return top
+
+
+def choose_backend(options: argparse.Namespace) -> str | None:
+    """Set the CPU's backend; returns the device that was asked for, if any."""
+    backend, device = getattr(options, "backend", None), getattr(options, "device", None)
+    if (backend == "cupy" and device == "cpu") or (backend in ("numpy", "numba") and device == "cuda"):
+        raise UsageError(f"--backend {backend} does not run on --device {device}; give one of the two")
+    if backend is not None:
+        set_backend(backend)
+    if device == "cuda":
+        gpu()
+    return "cuda" if backend == "cupy" else device

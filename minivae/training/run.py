@@ -1,0 +1,139 @@
+"""The run folder: everything that a training run leaves behind, and all that it takes to go on.
+
+config.json     what was asked: data set, model, training, device (for people; the checkpoint holds its own copy)
+metrics.jsonl   a line an epoch: {"epoch": 1, "seconds": ..., "train": {"loss": ...}, "test": {"loss": ...}}, nats per image
+model.npz       the checkpoint: weights, optimizer, streams, epochs done; written whole after every epoch
+*.png           figures
+"""
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..backend import to_device
+from ..data import Dataset
+from ..errors import CheckpointError, UsageError
+from ..models import VAE
+from ..random import Stream
+from .checkpoint import load, save, write_atomically
+from .loop import Trainer, TrainingConfig, evaluate
+
+CHECKPOINT, CONFIG, METRICS = "model.npz", "config.json", "metrics.jsonl"
+
+
+class Run:
+    """A model, its trainer, and the folder that they are kept in.  Make one with `start` or `open`."""
+
+    def __init__(self, folder: Path, source: dict[str, Any], trainer: Trainer, device: str):
+        self.folder, self.source, self.trainer, self.device = folder, source, trainer, device
+        self.metrics: list[dict[str, Any]] = []  # the lines of metrics.jsonl
+
+    model = property(lambda self: self.trainer.model)
+    epochs_done = property(lambda self: self.trainer.epochs_done)
+
+    @classmethod
+    def start(
+        cls,
+        folder: str | Path,
+        data: Dataset,
+        model: dict[str, Any],
+        training: TrainingConfig,
+        source: dict[str, Any] | None = None,
+        device: str = "cpu",
+    ) -> "Run":
+        """A new run in a new or empty folder, with its untrained model saved.
+
+        model    the arguments of VAE but the image shape and the stream
+        source   how to load the data again, the arguments of minivae.data.load; by default the data set's name
+        """
+        folder = Path(folder)
+        if (folder / CHECKPOINT).exists() or (folder / METRICS).exists():
+            raise UsageError(
+                f"{folder} holds a run already; continue it with: minivae resume {folder}, or choose another folder with --out"
+            )
+        vae = VAE(data.image_shape, Stream(training.seed).split("initial weights"), **model)
+        run = cls(folder, source or {"name_or_path": data.name}, Trainer(vae.to(device), training), device)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"the folder {folder} cannot be made ({error.strerror}); choose another with --out") from error
+        run.save()
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path, device: str | None = None, epochs: int | None = None) -> "Run":
+        """The run in a folder as its last checkpoint left it; `epochs`, if given, is the new total to train for."""
+        folder = Path(folder)
+        if not (folder / CHECKPOINT).exists():
+            raise CheckpointError(f"{folder} holds no run: there is no {folder / CHECKPOINT}; start one with minivae train --out {folder}")
+        arrays, metadata = load(folder / CHECKPOINT)
+        training = TrainingConfig(**metadata["training"])
+        training = replace(training, epochs=epochs) if epochs is not None else training
+        device = device or metadata["device"]
+        trainer = Trainer(VAE(rng=Stream(0), **metadata["model"]).to(device), training)
+        trainer.load_state(arrays, metadata)
+        run = cls(folder, metadata["data"], trainer, device)
+        run.metrics = [line for line in _read_lines(folder / METRICS) if line["epoch"] <= trainer.epochs_done]
+        return run
+
+    def on_device(self, x: np.ndarray) -> Any:
+        """x where the model lives."""
+        return to_device(x, self.device)
+
+    def save(self) -> None:
+        """Write metrics, checkpoint and config, each whole.  The metrics go first: a line without its checkpoint is dropped and made
+        again, a checkpoint without its line could not be mended."""
+        arrays, metadata = self.trainer.state()
+        metadata |= {"minivae": __version__, "data": self.source, "device": self.device, "model": self.model.config()}
+        lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
+        write_atomically(self.folder / METRICS, lines.encode())
+        save(self.folder / CHECKPOINT, arrays, metadata)
+        config = {key: metadata[key] for key in ("minivae", "data", "device", "model")}
+        config |= {"training": asdict(self.trainer.config), "numpy": np.__version__, "python": platform.python_version()}
+        write_atomically(self.folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+    def train(
+        self,
+        data: Dataset,
+        step: Callable[[int, float], None] | None = None,
+        epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """Train to the last epoch, with a checkpoint after each.  Calls step(images done in this epoch, loss) and epoch(metrics)."""
+        if self.model.image_shape != data.image_shape:
+            raise UsageError(f"{data.name} has images {data.image_shape}, the model was trained on {self.model.image_shape}")
+        config = self.trainer.config
+        while self.epochs_done < config.epochs:
+            start = perf_counter()
+            train = self.trainer.epoch(data.train_images, step)
+            seconds = perf_counter() - start
+            test = evaluate(self.model, data.test_images, config.seed, config.beta)
+            self.metrics.append({"epoch": self.epochs_done, "seconds": round(seconds, 3), "train": train, "test": test})
+            self.save()
+            if epoch is not None:
+                epoch(self.metrics[-1])
+
+
+def load_model(path: str | Path) -> VAE:
+    """The model of a run folder or of a model.npz, ready to evaluate: `load_model("runs/first").images(z)`."""
+    path = Path(path)
+    arrays, metadata = load(path / CHECKPOINT if path.is_dir() else path)
+    model = VAE(rng=Stream(0), **metadata["model"])
+    model.load_state({name.removeprefix("model/"): a for name, a in arrays.items() if name.startswith("model/")})
+    model.train(False)
+    return model
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); remove it to go on without the earlier epochs' figures") from error
