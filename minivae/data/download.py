@@ -101,7 +101,7 @@ def fetch(folder: Path, name: str, sha256: str, mirrors: Sequence[str], progress
                 body = _receive(f"{mirror}{name}.gz", progress, timeout)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 reason = error.reason if type(error) is urllib.error.URLError else error
-                failures.append(f"{mirror} ({reason})")
+                failures.append(f"{mirror} ({getattr(reason, 'strerror', None) or reason})")
                 continue
             try:
                 _write(temporary, body)
