@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows has none: two processes may then both download, and the later one replaces equal bytes
     fcntl = None  # type: ignore[assignment]
 
-LARGEST = 2**28  # bytes of one download: twice the largest known file, so that a mad server cannot fill the memory
+LARGEST = 2**28  # bytes of one download: ten times the largest known one, so that a mad server cannot fill the memory
 SLOWEST = 1024  # bytes/s, averaged from the start: a server that drips passes every socket timeout
 
 
