@@ -137,7 +137,7 @@ def _receive(url: str, progress: bool, timeout: float) -> bytes:
                 bar.update(len(chunk))
                 seconds = time.monotonic() - start
                 if seconds > timeout and len(body) < SLOWEST * seconds:
-                    raise TimeoutError(f"{len(body)} bytes in {seconds:.0f} s")
+                    raise TimeoutError(f"{len(body)} bytes in {seconds:.1f} s")
                 if len(body) > LARGEST:
                     raise OSError(f"more than {LARGEST} bytes")
     if total is not None and len(body) != total:
