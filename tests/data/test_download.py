@@ -134,6 +134,27 @@ def test_an_altered_file_in_the_cache_stays_when_nothing_may_replace_it(tiny):
     assert path.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("when", ["before it is read", "after it is read"])
+def test_an_altered_file_that_another_process_deletes_meanwhile_is_a_missing_one(tiny, mirrors, use_mirrors, monkeypatch, when):
+    use_mirrors("good")
+    tiny.write(tiny.cache)
+    path = tiny.cache / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(b"altered")
+    unpacked = download.unpacked
+
+    def race(read):
+        if read == path and when == "before it is read":
+            path.unlink(missing_ok=True)
+        content = unpacked(read)
+        if read == path and when == "after it is read":
+            path.unlink()
+        return content
+
+    monkeypatch.setattr(download, "unpacked", race)
+    assert load_tiny(tiny).note == ""
+    assert mirrors.hits == {"/good/t10k-images-idx3-ubyte.gz": 1}
+
+
 def test_the_cached_name_appears_only_when_its_bytes_are_on_disk(tiny, mirrors, use_mirrors, monkeypatch):
     use_mirrors("good")
     synced = []
