@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows has none: two processes may then both download, and the later one replaces equal bytes
     fcntl = None  # type: ignore[assignment]
 
-LARGEST = 2**28  # bytes of one download: twice the largest known file, so that a mad server cannot fill the memory
+LARGEST = 2**28  # bytes of one download: ten times the largest known one, so that a mad server cannot fill the memory
 SLOWEST = 1024  # bytes/s, averaged from the start: a server that drips passes every socket timeout
 
 
@@ -101,7 +101,7 @@ def fetch(folder: Path, name: str, sha256: str, mirrors: Sequence[str], progress
                 body = _receive(f"{mirror}{name}.gz", progress, timeout)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 reason = error.reason if type(error) is urllib.error.URLError else error
-                failures.append(f"{mirror} ({reason})")
+                failures.append(f"{mirror} ({getattr(reason, 'strerror', None) or reason})")
                 continue
             try:
                 _write(temporary, body)
@@ -137,7 +137,7 @@ def _receive(url: str, progress: bool, timeout: float) -> bytes:
                 bar.update(len(chunk))
                 seconds = time.monotonic() - start
                 if seconds > timeout and len(body) < SLOWEST * seconds:
-                    raise TimeoutError(f"{len(body)} bytes in {seconds:.0f} s")
+                    raise TimeoutError(f"{len(body)} bytes in {seconds:.1f} s")
                 if len(body) > LARGEST:
                     raise OSError(f"more than {LARGEST} bytes")
     if total is not None and len(body) != total:

@@ -76,12 +76,9 @@ def load_array(path: Path) -> Dataset:
     `images`, with `labels` if there are; or one array.  Without a split of its own, a tenth goes to the test by a fixed shuffle.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            arrays = {"images": loaded}
-        else:
-            with loaded:
-                arrays = {key: loaded[key] for key in loaded.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no readable .npy or .npz file of numbers: {error}") from error
     if len(arrays) == 1:

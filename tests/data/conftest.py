@@ -93,7 +93,7 @@ class Mirrors:
         if kind == "portal":
             body = b"<html>Please log in to the network</html>"
         if kind == "slow":
-            time.sleep(0.3)
+            time.sleep(0.1)
         handler.send_response(200)
         if kind != "unannounced":
             handler.send_header("Content-Length", str(len(body)))

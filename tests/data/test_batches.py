@@ -112,3 +112,11 @@ def test_a_data_set_checks_its_arrays():
         Dataset("d", images, labels, images, labels[:3])
     with pytest.raises(ShapeError, match="need equal shapes"):
         Dataset("d", images, None, images[:, :2], None)
+
+
+def test_binarize_compares_strictly_so_that_the_chance_of_one_is_exactly_x():
+    class Known:
+        def uniform(self, shape, like):
+            return np.array([0.0, 0.5, np.nextafter(np.float32(0.5), np.float32(0))], np.float32)
+
+    assert binarize(np.array([0.0, 0.5, 0.5], np.float32), Known()).tolist() == [0, 0, 1]  # u is a multiple of 2^-24 from 0 up
