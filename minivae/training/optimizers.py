@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..backend import Array, xp
+from ..backend import Array, to_device, xp
 from ..engine import Tensor
 from ..errors import ShapeError, UsageError
 
@@ -54,9 +54,8 @@ class Optimizer:
         raise NotImplementedError
 
     def state(self) -> dict[str, np.ndarray]:
-        """The flat arrays that the rule keeps, and the step count."""
-        arrays = {name: getattr(self, name) for name in self.slots}
-        return {name: a if isinstance(a, np.ndarray) else a.get() for name, a in arrays.items()} | {"steps": np.array(self.steps)}
+        """Copies of the flat arrays that the rule keeps, and the step count, on the CPU."""
+        return {name: np.array(to_device(getattr(self, name), "cpu")) for name in self.slots} | {"steps": np.array(self.steps)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         for name in self.slots:
