@@ -23,7 +23,7 @@ DATA = Path(os.environ.get("MINIVAE_DATA") or Path(__file__).parents[2] / "share
 @pytest.fixture(scope="session")
 def real_mnist() -> Path:
     """The folder to hand to `load("mnist", ...)`: $MINIVAE_DATA, or shared/data beside the repository."""
-    if not any(place.glob("train-images*") for place in (DATA, DATA / "mnist") if place.is_dir()):
+    if not [file for place in (DATA, DATA / "mnist") for file in place.glob("train-images*")]:
         pytest.skip(f"MNIST is not in {DATA}; set MINIVAE_DATA to the folder that holds it")
     return DATA
 
