@@ -1,7 +1,5 @@
 """minivae: variational autoencoders from scratch, to understand them."""
 
-__version__ = "0.1.0"
-
 from . import data, nn, ops
 from .backend import set_backend, use_backend
 from .distributions import kl
@@ -11,6 +9,7 @@ from .models import VAE
 from .objectives import elbo
 from .random import Stream
 from .training import SGD, Adam, AdamW, Run, Trainer, TrainingConfig, evaluate, load_model
+from .version import VERSION as __version__
 
 __all__ = [
     "SGD",

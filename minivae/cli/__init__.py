@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..backend import BACKENDS, gpu, set_backend
 from ..data import NAMES
 from ..errors import MinivaeError, UsageError
@@ -14,6 +13,7 @@ from ..models.vae import ARCHITECTURES, HEADS, LIKELIHOODS
 from ..nn import ACTIVATIONS
 from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
+from ..version import VERSION
 from . import commands
 
 EPILOG = """examples:
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"minivae {__version__}")
+    top.add_argument("--version", action="version", version=f"minivae {VERSION}")
     subcommands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, help: str, *shared: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .. import __version__
 from ..backend import gpu
 from ..data import NAMES, Dataset, cache_folder, load, to_float
 from ..engine import no_graph
@@ -21,6 +20,7 @@ from ..evaluate import active_units, log_likelihood
 from ..random import Stream
 from ..training import Run, TrainingConfig, evaluate
 from ..training.checkpoint import write_atomically
+from ..version import VERSION
 
 
 def train_command(options: argparse.Namespace, device: str | None) -> None:
@@ -194,7 +194,7 @@ def info_command(options: argparse.Namespace, device: str | None) -> None:
     import llvmlite.binding
     import numba
 
-    print(f"minivae {__version__}, Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    print(f"minivae {VERSION}, Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for package in ("numpy", "numba", "matplotlib", "tqdm", "pillow", "mlxtend", "cupy-cuda12x", "cupy-cuda13x"):
         try:
             print(f"  {package:14s}{version(package)}")

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..backend import to_device
 from ..data import Dataset
 from ..errors import CheckpointError, UsageError
 from ..models import VAE
 from ..random import Stream
+from ..version import VERSION
 from .checkpoint import load, save, write_atomically
 from .loop import Trainer, TrainingConfig, evaluate
 
@@ -91,12 +91,12 @@ class Run:
         """Write metrics, checkpoint and config, each whole.  The metrics go first: a line without its checkpoint is dropped and made
         again, a checkpoint without its line could not be mended."""
         arrays, metadata = self.trainer.state()
-        metadata |= {"minivae": __version__, "data": self.source, "device": self.device, "model": self.model.config()}
+        metadata |= {"minivae": VERSION, "data": self.source, "device": self.device, "model": self.model.config()}
         lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
         write_atomically(self.folder / METRICS, lines.encode())
         save(self.folder / CHECKPOINT, arrays, metadata)
         config = {key: metadata[key] for key in ("minivae", "data", "device", "model")}
-        config |= {"training": asdict(self.trainer.config), "numpy": np.__version__, "python": platform.python_version()}
+        config |= {"training": asdict(self.trainer.config), "numpy": np.VERSION, "python": platform.python_version()}
         write_atomically(self.folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
     def train(
