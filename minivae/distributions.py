@@ -26,11 +26,32 @@ def _data(value: Value) -> Any:
     return value.data if isinstance(value, Tensor) else np.asarray(value, dtype=np.float32) if not hasattr(value, "dtype") else value
 
 
-def _check_event(name: str, x: Value, parameter: Value, event_ndim: int) -> None:
-    shape, own = _data(x).shape, _data(parameter).shape
-    event = own[len(own) - event_ndim :]
+def _parameters(kind: str, **named: Value) -> tuple[Value, ...]:
+    """The parameters, with each number made an array of the others' dtype and device: as a float64 scalar it would promote float32."""
+    like = next((_data(value) for value in named.values() if hasattr(value, "dtype")), np.zeros((), np.float32))
+    values = tuple(value if hasattr(value, "dtype") else xp(like).asarray(value, like.dtype) for value in named.values())
+    _broadcast(kind, **dict(zip(named, values, strict=True)))
+    return values
+
+
+def _broadcast(kind: str, **named: Value) -> tuple[int, ...]:
+    """The shape that the named values broadcast to."""
+    shapes = {name: _data(value).shape for name, value in named.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        stated = ", ".join(f"{name} is {shape}" for name, shape in shapes.items())
+        raise ShapeError(f"{kind}: {stated}; need shapes that broadcast") from None
+
+
+def _check_event(name: str, x: Value, event_ndim: int, *parameters: Value) -> None:
+    shape, own = _data(x).shape, np.broadcast_shapes(*(_data(parameter).shape for parameter in parameters))
+    batch, event = own[: max(len(own) - event_ndim, 0)], own[max(len(own) - event_ndim, 0) :]
     if len(shape) < event_ndim or shape[len(shape) - event_ndim :] != event:
         raise ShapeError(f"{name}.log_prob: x is {shape}, one event is {event}; need x of shape (..., {', '.join(map(str, event))})")
+    for n, own_n in zip(reversed(shape[: len(shape) - event_ndim]), reversed(batch), strict=False):
+        if n != own_n and 1 not in (n, own_n):
+            raise ShapeError(f"{name}.log_prob: x is {shape}, the batch is {batch}; need x of shape (..., {', '.join(map(str, own))})")
 
 
 class Gaussian:
@@ -40,7 +61,8 @@ class Gaussian:
     """
 
     def __init__(self, mean: Value, logvar: Value, event_ndim: int = 1):
-        self.mean, self.logvar, self.event_ndim = mean, logvar, event_ndim
+        self.mean, self.logvar = _parameters("Gaussian", mean=mean, logvar=logvar)
+        self.event_ndim = event_ndim
 
     @classmethod
     def from_log_sigma(cls, mean: Value, log_sigma: Value, event_ndim: int = 1) -> "Gaussian":
@@ -52,14 +74,13 @@ class Gaussian:
 
     def log_prob(self, x: Value) -> Tensor:
         """-1/2 sum ((x - mean) / sigma)^2 + log sigma^2 + log 2 pi.     x (*batch, *event) -> (*batch)"""
-        _check_event("Gaussian", x, self.mean, self.event_ndim)
+        _check_event("Gaussian", x, self.event_ndim, self.mean, self.logvar)
         return ops.gaussian_log_prob(x, self.mean, self.logvar, self.event_ndim)
 
     def sample(self, rng: Stream, samples: tuple[int, ...] = ()) -> Tensor:
         """mean + sigma eps, eps ~ N(0, I) from rng.     -> (*samples, *batch, *event)"""
-        mean = _data(self.mean)
-        shape = np.broadcast_shapes(mean.shape, _data(self.logvar).shape)
-        return ops.reparameterize(self.mean, self.logvar, rng.normal((*samples, *shape), like=mean))
+        shape = _broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
+        return ops.reparameterize(self.mean, self.logvar, rng.normal((*samples, *shape), like=_data(self.mean)))
 
 
 class StandardGaussian:
@@ -89,7 +110,7 @@ class Bernoulli:
 
     def log_prob(self, x: Value) -> Tensor:
         """sum x l - log(1 + e^l).     x (*batch, *event) -> (*batch)"""
-        _check_event("Bernoulli", x, self.logits, self.event_ndim)
+        _check_event("Bernoulli", x, self.event_ndim, self.logits)
         return ops.bernoulli_log_prob(self.logits, x, self.event_ndim)
 
     def sample(self, rng: Stream) -> Tensor:
@@ -115,7 +136,7 @@ class ContinuousBernoulli:
 
     def log_prob(self, x: Value) -> Tensor:
         """sum x l - log(1 + e^l) + log C(l).     x (*batch, *event) -> (*batch)"""
-        _check_event("ContinuousBernoulli", x, self.logits, self.event_ndim)
+        _check_event("ContinuousBernoulli", x, self.event_ndim, self.logits)
         normalizer = ops.continuous_bernoulli_log_normalizer(self.logits)
         axes = tuple(range(-self.event_ndim, 0))
         return ops.bernoulli_log_prob(self.logits, x, self.event_ndim) + normalizer.sum(axis=axes)
@@ -171,11 +192,12 @@ class Laplace:
     """Density exp(-|x - mean| / b) / 2 b, independent per element, b = exp(log_scale).     mean, log_scale (*batch, *event)"""
 
     def __init__(self, mean: Value, log_scale: Value, event_ndim: int = 1):
-        self.mean, self.log_scale, self.event_ndim = mean, log_scale, event_ndim
+        self.mean, self.log_scale = _parameters("Laplace", mean=mean, log_scale=log_scale)
+        self.event_ndim = event_ndim
 
     def log_prob(self, x: Value) -> Tensor:
         """-sum |x - mean| / b + log 2 b.     x (*batch, *event) -> (*batch)"""
-        _check_event("Laplace", x, self.mean, self.event_ndim)
+        _check_event("Laplace", x, self.event_ndim, self.mean, self.log_scale)
         deviation = ops.absolute(ops.subtract(x, self.mean)) * ops.exp(ops.negative(self.log_scale))
         return -(deviation + self.log_scale + math.log(2)).sum(axis=tuple(range(-self.event_ndim, 0)))
 
@@ -197,6 +219,7 @@ def kl(q: Gaussian, p: Gaussian | StandardGaussian) -> Tensor:
     if isinstance(q, Gaussian) and isinstance(p, StandardGaussian):
         return ops.gaussian_kl_standard(q.mean, q.logvar, q.event_ndim)
     if isinstance(q, Gaussian) and isinstance(p, Gaussian):
+        _broadcast("kl", q=q.mean, p=p.mean)
         deviation = ops.subtract(q.mean, p.mean) * ops.exp(ops.multiply(p.logvar, -0.5))
         terms = (deviation * deviation + ops.exp_remainder(ops.subtract(q.logvar, p.logvar))) * 0.5
         return terms.sum(axis=tuple(range(-q.event_ndim, 0)))
