@@ -203,8 +203,8 @@ class Laplace:
 
     def sample(self, rng: Stream) -> Tensor:
         """mean - b sign(v) log(1 - 2 |v|), v uniform on (-1/2, 1/2).     -> (*batch, *event)"""
-        mean = _data(self.mean)
-        v = 0.5 - rng.uniform(mean.shape, like=mean)  # (-1/2, 1/2]
+        shape = _broadcast("Laplace", mean=self.mean, log_scale=self.log_scale)
+        v = 0.5 - rng.uniform(shape, like=_data(self.mean))  # (-1/2, 1/2]
         module = xp(v)
         noise = -module.sign(v) * module.log1p(-2 * module.minimum(abs(v), 0.5 - module.finfo(v.dtype).eps / 4))
         return self.mean + ops.exp(self.log_scale) * noise
