@@ -6,7 +6,7 @@ import numpy as np
 
 from ..backend import xp
 from ..engine import Op
-from .activations import sigmoid_of, softplus_of
+from .activations import sigmoid_of
 
 LOG_2PI = math.log(2 * math.pi)
 # 1/s - 1/sinh(s) = sum_n COSECH[n] s^(2n+1), from 2 (1 - 2^(1-2n)) zeta(2n) / pi^(2n) with alternating sign
@@ -28,11 +28,16 @@ def per_event(g, ndim):
 
 def bernoulli_log_prob_reference(logits, x, event_ndim=1):
     """log p = sum x l - log(1 + e^l),  d/dl = x - sigmoid(l),  d/dx = l;  x in [0, 1], p = sigmoid(l).  No log of a rounded 0 or 1."""
-    return sum_event(x * logits - softplus_of(logits), event_ndim), (logits, x)
+    module = xp(logits)
+    positive = logits.real > 0
+    # x l - max(l, 0) as one product: the difference of two large numbers would leave no digit of log p of a certain pixel
+    surprise = (x - positive.astype(logits.real.dtype)) * logits
+    values = surprise - module.log1p(module.exp(module.where(positive, -logits, logits)))
+    return sum_event(values, event_ndim), (logits, x, values.ndim)
 
 
-def bernoulli_log_prob_vjp(g, logits, x, needs):
-    g = per_event(g, max(logits.ndim, x.ndim))
+def bernoulli_log_prob_vjp(g, logits, x, ndim, needs):
+    g = per_event(g, ndim)
     return g * (x - sigmoid_of(logits)), g * logits if needs[1] else None
 
 
