@@ -122,11 +122,12 @@ def gaussian_kl_standard_reference(mean, logvar, event_ndim=1):
 
     sigma^2 - log sigma^2 - 1 = e^l - 1 - l is computed without cancellation: as it stands it has lost all digits at l = 1e-4 in float32.
     """
-    return sum_event((mean * mean + exp_remainder_of(logvar)) / 2, event_ndim), (mean, logvar)
+    values = (mean * mean + exp_remainder_of(logvar)) / 2
+    return sum_event(values, event_ndim), (mean, logvar, values.ndim)
 
 
-def gaussian_kl_standard_vjp(g, mean, logvar):
-    g = per_event(g, mean.ndim)
+def gaussian_kl_standard_vjp(g, mean, logvar, ndim):
+    g = per_event(g, ndim)
     with np.errstate(over="ignore"):
         return g * mean, g * xp(logvar).expm1(logvar) / 2
 
