@@ -145,16 +145,17 @@ class ContinuousBernoulli:
         """By the inverse distribution function, log(1 + u (e^l - 1)) / l, with u uniform.     -> (*batch, *event)"""
         logits = self.logits if isinstance(self.logits, Tensor) else constant(_data(self.logits))
         u = rng.uniform(logits.shape, like=logits.data)
-        # for l > 0 the same is 1 + log(u + (1 - u) e^-l) / l, which cannot overflow; near l = 0, u itself
         l = logits.data.real
         module = xp(l)
-        flat, positive = abs(l) < 1e-3, l > 0
-        safe = ops.where(flat, 1.0, logits)
-        down = ops.log1p(ops.expm1(ops.where(positive, -1.0, safe)) * u) / ops.where(positive, -1.0, safe)
-        rest = module.maximum(1 - u, module.finfo(u.dtype).tiny)
-        up = 1.0 + ops.log(u + rest * ops.exp(-ops.where(positive, safe, 1.0))) / ops.where(positive, safe, 1.0)
-        middle = u + logits * (0.5 * u * (1 - u))  # the first order in l
-        return ops.where(flat, middle, ops.where(positive, up, down))
+        flat, positive = abs(l) < 0.02, l > 0
+        # F^-1(u; l) = 1 - F^-1(1 - u; -l): the negative side, where e^l cannot overflow, serves both; w = 1 may be log 0
+        w = module.minimum(module.where(positive, 1 - u, u), 1 - module.finfo(u.dtype).eps / 2)
+        s = ops.where(flat, -1.0, ops.where(positive, -logits, logits))
+        mirrored = ops.log1p(ops.expm1(s) * w) / s
+        # near l = 0 both sides of the fraction vanish: its series, whose coefficients are the cumulants of a Bernoulli(u) over n!
+        variance = u * (1 - u)
+        series = u + logits * variance * (0.5 + logits * ((1 - 2 * u) / 6 + logits * (1 - 6 * variance) / 24))
+        return ops.where(flat, series, ops.where(positive, 1.0 - mirrored, mirrored))
 
 
 class Categorical:
