@@ -172,7 +172,7 @@ class Categorical:
 
     def log_prob(self, x: Any) -> Tensor:
         """log softmax(logits)[x].     x (*batch) -> (*batch)"""
-        labels = _data(x)
+        labels = _data(x) if hasattr(x, "dtype") else np.asarray(x)
         logits = _data(self.logits)
         if labels.dtype.kind not in "iu" or labels.shape != logits.shape[:-1]:
             raise ShapeError(f"Categorical.log_prob: x is {labels.dtype} {labels.shape}; need integers of shape {logits.shape[:-1]}")
@@ -186,7 +186,8 @@ class Categorical:
         logits = _data(self.logits)
         module = xp(logits)
         u = rng.uniform(logits.shape, like=logits)
-        return module.argmax(logits - module.log(-module.log1p(-module.maximum(u, module.finfo(u.dtype).tiny))), axis=-1)
+        exponential = -module.log1p(-module.maximum(u, module.finfo(u.dtype).eps / 4))  # u = 0 stands for half a step of its grid
+        return module.argmax(logits - module.log(exponential), axis=-1)
 
 
 class Laplace:
