@@ -150,7 +150,7 @@ class ContinuousBernoulli:
         flat, positive = abs(l) < 0.02, l > 0
         # F^-1(u; l) = 1 - F^-1(1 - u; -l): the negative side, where e^l cannot overflow, serves both; w = 1 may be log 0
         w = module.minimum(module.where(positive, 1 - u, u), 1 - module.finfo(u.dtype).eps / 2)
-        s = ops.where(flat, -1.0, ops.where(positive, -logits, logits))
+        s = ops.where(flat, -1.0, ops.where(positive, ops.negative(logits), logits))
         mirrored = ops.log1p(ops.expm1(s) * w) / s
         # near l = 0 both sides of the fraction vanish: its series, whose coefficients are the cumulants of a Bernoulli(u) over n!
         variance = u * (1 - u)
@@ -221,7 +221,7 @@ def kl(q: Gaussian, p: Gaussian | StandardGaussian) -> Tensor:
     if isinstance(q, Gaussian) and isinstance(p, StandardGaussian):
         return ops.gaussian_kl_standard(q.mean, q.logvar, q.event_ndim)
     if isinstance(q, Gaussian) and isinstance(p, Gaussian):
-        _broadcast("kl", q=q.mean, p=p.mean)
+        _broadcast("kl", q_mean=q.mean, q_logvar=q.logvar, p_mean=p.mean, p_logvar=p.logvar)
         deviation = ops.subtract(q.mean, p.mean) * ops.exp(ops.multiply(p.logvar, -0.5))
         terms = (deviation * deviation + ops.exp_remainder(ops.subtract(q.logvar, p.logvar))) * 0.5
         return terms.sum(axis=tuple(range(-q.event_ndim, 0)))
