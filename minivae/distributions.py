@@ -154,7 +154,8 @@ class ContinuousBernoulli:
         mirrored = ops.log1p(ops.expm1(s) * w) / s
         # near l = 0 both sides of the fraction vanish: its series, whose coefficients are the cumulants of a Bernoulli(u) over n!
         variance = u * (1 - u)
-        series = u + logits * variance * (0.5 + logits * ((1 - 2 * u) / 6 + logits * (1 - 6 * variance) / 24))
+        third, fourth, fifth = (1 - 2 * u) / 6, (1 - 6 * variance) / 24, (1 - 2 * u) * (1 - 12 * variance) / 120
+        series = u + logits * variance * (0.5 + logits * (third + logits * (fourth + logits * fifth)))
         return ops.where(flat, series, ops.where(positive, 1.0 - mirrored, mirrored))
 
 
