@@ -26,11 +26,32 @@ def _data(value: Value) -> Any:
     return value.data if isinstance(value, Tensor) else np.asarray(value, dtype=np.float32) if not hasattr(value, "dtype") else value
 
 
-def _check_event(name: str, x: Value, parameter: Value, event_ndim: int) -> None:
-    shape, own = _data(x).shape, _data(parameter).shape
-    event = own[len(own) - event_ndim :]
+def _parameters(kind: str, **named: Value) -> tuple[Value, ...]:
+    """The parameters, with each number made an array of the others' dtype and device: as a float64 scalar it would promote float32."""
+    like = next((_data(value) for value in named.values() if hasattr(value, "dtype")), np.zeros((), np.float32))
+    values = tuple(value if hasattr(value, "dtype") else xp(like).asarray(value, like.dtype) for value in named.values())
+    _broadcast(kind, **dict(zip(named, values, strict=True)))
+    return values
+
+
+def _broadcast(kind: str, **named: Value) -> tuple[int, ...]:
+    """The shape that the named values broadcast to."""
+    shapes = {name: _data(value).shape for name, value in named.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        stated = ", ".join(f"{name} is {shape}" for name, shape in shapes.items())
+        raise ShapeError(f"{kind}: {stated}; need shapes that broadcast") from None
+
+
+def _check_event(name: str, x: Value, event_ndim: int, *parameters: Value) -> None:
+    shape, own = _data(x).shape, np.broadcast_shapes(*(_data(parameter).shape for parameter in parameters))
+    batch, event = own[: max(len(own) - event_ndim, 0)], own[max(len(own) - event_ndim, 0) :]
     if len(shape) < event_ndim or shape[len(shape) - event_ndim :] != event:
         raise ShapeError(f"{name}.log_prob: x is {shape}, one event is {event}; need x of shape (..., {', '.join(map(str, event))})")
+    for n, own_n in zip(reversed(shape[: len(shape) - event_ndim]), reversed(batch), strict=False):
+        if n != own_n and 1 not in (n, own_n):
+            raise ShapeError(f"{name}.log_prob: x is {shape}, the batch is {batch}; need x of shape (..., {', '.join(map(str, own))})")
 
 
 class Gaussian:
@@ -40,7 +61,8 @@ class Gaussian:
     """
 
     def __init__(self, mean: Value, logvar: Value, event_ndim: int = 1):
-        self.mean, self.logvar, self.event_ndim = mean, logvar, event_ndim
+        self.mean, self.logvar = _parameters("Gaussian", mean=mean, logvar=logvar)
+        self.event_ndim = event_ndim
 
     @classmethod
     def from_log_sigma(cls, mean: Value, log_sigma: Value, event_ndim: int = 1) -> "Gaussian":
@@ -52,14 +74,13 @@ class Gaussian:
 
     def log_prob(self, x: Value) -> Tensor:
         """-1/2 sum ((x - mean) / sigma)^2 + log sigma^2 + log 2 pi.     x (*batch, *event) -> (*batch)"""
-        _check_event("Gaussian", x, self.mean, self.event_ndim)
+        _check_event("Gaussian", x, self.event_ndim, self.mean, self.logvar)
         return ops.gaussian_log_prob(x, self.mean, self.logvar, self.event_ndim)
 
     def sample(self, rng: Stream, samples: tuple[int, ...] = ()) -> Tensor:
         """mean + sigma eps, eps ~ N(0, I) from rng.     -> (*samples, *batch, *event)"""
-        mean = _data(self.mean)
-        shape = np.broadcast_shapes(mean.shape, _data(self.logvar).shape)
-        return ops.reparameterize(self.mean, self.logvar, rng.normal((*samples, *shape), like=mean))
+        shape = _broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
+        return ops.reparameterize(self.mean, self.logvar, rng.normal((*samples, *shape), like=_data(self.mean)))
 
 
 class StandardGaussian:
@@ -89,7 +110,7 @@ class Bernoulli:
 
     def log_prob(self, x: Value) -> Tensor:
         """sum x l - log(1 + e^l).     x (*batch, *event) -> (*batch)"""
-        _check_event("Bernoulli", x, self.logits, self.event_ndim)
+        _check_event("Bernoulli", x, self.event_ndim, self.logits)
         return ops.bernoulli_log_prob(self.logits, x, self.event_ndim)
 
     def sample(self, rng: Stream) -> Tensor:
@@ -115,7 +136,7 @@ class ContinuousBernoulli:
 
     def log_prob(self, x: Value) -> Tensor:
         """sum x l - log(1 + e^l) + log C(l).     x (*batch, *event) -> (*batch)"""
-        _check_event("ContinuousBernoulli", x, self.logits, self.event_ndim)
+        _check_event("ContinuousBernoulli", x, self.event_ndim, self.logits)
         normalizer = ops.continuous_bernoulli_log_normalizer(self.logits)
         axes = tuple(range(-self.event_ndim, 0))
         return ops.bernoulli_log_prob(self.logits, x, self.event_ndim) + normalizer.sum(axis=axes)
@@ -124,16 +145,18 @@ class ContinuousBernoulli:
         """By the inverse distribution function, log(1 + u (e^l - 1)) / l, with u uniform.     -> (*batch, *event)"""
         logits = self.logits if isinstance(self.logits, Tensor) else constant(_data(self.logits))
         u = rng.uniform(logits.shape, like=logits.data)
-        # for l > 0 the same is 1 + log(u + (1 - u) e^-l) / l, which cannot overflow; near l = 0, u itself
         l = logits.data.real
         module = xp(l)
-        flat, positive = abs(l) < 1e-3, l > 0
-        safe = ops.where(flat, 1.0, logits)
-        down = ops.log1p(ops.expm1(ops.where(positive, -1.0, safe)) * u) / ops.where(positive, -1.0, safe)
-        rest = module.maximum(1 - u, module.finfo(u.dtype).tiny)
-        up = 1.0 + ops.log(u + rest * ops.exp(-ops.where(positive, safe, 1.0))) / ops.where(positive, safe, 1.0)
-        middle = u + logits * (0.5 * u * (1 - u))  # the first order in l
-        return ops.where(flat, middle, ops.where(positive, up, down))
+        flat, positive = abs(l) < 0.02, l > 0
+        # F^-1(u; l) = 1 - F^-1(1 - u; -l): the negative side, where e^l cannot overflow, serves both; w = 1 may be log 0
+        w = module.minimum(module.where(positive, 1 - u, u), 1 - module.finfo(u.dtype).eps / 2)
+        s = ops.where(flat, -1.0, ops.where(positive, ops.negative(logits), logits))
+        mirrored = ops.log1p(ops.expm1(s) * w) / s
+        # near l = 0 both sides of the fraction vanish: its series, whose coefficients are the cumulants of a Bernoulli(u) over n!
+        variance = u * (1 - u)
+        third, fourth, fifth = (1 - 2 * u) / 6, (1 - 6 * variance) / 24, (1 - 2 * u) * (1 - 12 * variance) / 120
+        series = u + logits * variance * (0.5 + logits * (third + logits * (fourth + logits * fifth)))
+        return ops.where(flat, series, ops.where(positive, 1.0 - mirrored, mirrored))
 
 
 class Categorical:
@@ -150,7 +173,7 @@ class Categorical:
 
     def log_prob(self, x: Any) -> Tensor:
         """log softmax(logits)[x].     x (*batch) -> (*batch)"""
-        labels = _data(x)
+        labels = _data(x) if hasattr(x, "dtype") else np.asarray(x)
         logits = _data(self.logits)
         if labels.dtype.kind not in "iu" or labels.shape != logits.shape[:-1]:
             raise ShapeError(f"Categorical.log_prob: x is {labels.dtype} {labels.shape}; need integers of shape {logits.shape[:-1]}")
@@ -164,25 +187,27 @@ class Categorical:
         logits = _data(self.logits)
         module = xp(logits)
         u = rng.uniform(logits.shape, like=logits)
-        return module.argmax(logits - module.log(-module.log1p(-module.maximum(u, module.finfo(u.dtype).tiny))), axis=-1)
+        exponential = -module.log1p(-module.maximum(u, module.finfo(u.dtype).eps / 4))  # u = 0 stands for half a step of its grid
+        return module.argmax(logits - module.log(exponential), axis=-1)
 
 
 class Laplace:
     """Density exp(-|x - mean| / b) / 2 b, independent per element, b = exp(log_scale).     mean, log_scale (*batch, *event)"""
 
     def __init__(self, mean: Value, log_scale: Value, event_ndim: int = 1):
-        self.mean, self.log_scale, self.event_ndim = mean, log_scale, event_ndim
+        self.mean, self.log_scale = _parameters("Laplace", mean=mean, log_scale=log_scale)
+        self.event_ndim = event_ndim
 
     def log_prob(self, x: Value) -> Tensor:
         """-sum |x - mean| / b + log 2 b.     x (*batch, *event) -> (*batch)"""
-        _check_event("Laplace", x, self.mean, self.event_ndim)
+        _check_event("Laplace", x, self.event_ndim, self.mean, self.log_scale)
         deviation = ops.absolute(ops.subtract(x, self.mean)) * ops.exp(ops.negative(self.log_scale))
         return -(deviation + self.log_scale + math.log(2)).sum(axis=tuple(range(-self.event_ndim, 0)))
 
     def sample(self, rng: Stream) -> Tensor:
         """mean - b sign(v) log(1 - 2 |v|), v uniform on (-1/2, 1/2).     -> (*batch, *event)"""
-        mean = _data(self.mean)
-        v = 0.5 - rng.uniform(mean.shape, like=mean)  # (-1/2, 1/2]
+        shape = _broadcast("Laplace", mean=self.mean, log_scale=self.log_scale)
+        v = 0.5 - rng.uniform(shape, like=_data(self.mean))  # (-1/2, 1/2]
         module = xp(v)
         noise = -module.sign(v) * module.log1p(-2 * module.minimum(abs(v), 0.5 - module.finfo(v.dtype).eps / 4))
         return self.mean + ops.exp(self.log_scale) * noise
@@ -197,6 +222,7 @@ def kl(q: Gaussian, p: Gaussian | StandardGaussian) -> Tensor:
     if isinstance(q, Gaussian) and isinstance(p, StandardGaussian):
         return ops.gaussian_kl_standard(q.mean, q.logvar, q.event_ndim)
     if isinstance(q, Gaussian) and isinstance(p, Gaussian):
+        _broadcast("kl", q_mean=q.mean, q_logvar=q.logvar, p_mean=p.mean, p_logvar=p.logvar)
         deviation = ops.subtract(q.mean, p.mean) * ops.exp(ops.multiply(p.logvar, -0.5))
         terms = (deviation * deviation + ops.exp_remainder(ops.subtract(q.logvar, p.logvar))) * 0.5
         return terms.sum(axis=tuple(range(-q.event_ndim, 0)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..backend import xp
 from ..engine import Op
-from .activations import sigmoid_of, softplus_of
+from .activations import sigmoid_of
 
 LOG_2PI = math.log(2 * math.pi)
 # 1/s - 1/sinh(s) = sum_n COSECH[n] s^(2n+1), from 2 (1 - 2^(1-2n)) zeta(2n) / pi^(2n) with alternating sign
@@ -21,18 +21,23 @@ def sum_event(values, event_ndim):
     return values.sum(axis=tuple(range(values.ndim - event_ndim, values.ndim)))
 
 
-def per_event(g, ndim):
-    """g with axes of length one behind it, so that it multiplies the elements of an ndim-dimensional array event by event."""
-    return g.reshape(g.shape + (1,) * (ndim - g.ndim))
+def per_event(g, shape):
+    """The adjoint of sum_event: every element of an event gets the event's gradient.     (*batch) -> shape = (*batch, *event)"""
+    return xp(g).broadcast_to(g.reshape(g.shape + (1,) * (len(shape) - g.ndim)), shape)
 
 
 def bernoulli_log_prob_reference(logits, x, event_ndim=1):
     """log p = sum x l - log(1 + e^l),  d/dl = x - sigmoid(l),  d/dx = l;  x in [0, 1], p = sigmoid(l).  No log of a rounded 0 or 1."""
-    return sum_event(x * logits - softplus_of(logits), event_ndim), (logits, x)
+    module = xp(logits)
+    positive = logits.real > 0
+    # x l - max(l, 0) as one product: the difference of two large numbers would leave no digit of log p of a certain pixel
+    surprise = (x - positive.astype(logits.real.dtype)) * logits
+    values = surprise - module.log1p(module.exp(module.where(positive, -logits, logits)))
+    return sum_event(values, event_ndim), (logits, x, values.shape)
 
 
-def bernoulli_log_prob_vjp(g, logits, x, needs):
-    g = per_event(g, max(logits.ndim, x.ndim))
+def bernoulli_log_prob_vjp(g, logits, x, shape, needs):
+    g = per_event(g, shape)
     return g * (x - sigmoid_of(logits)), g * logits if needs[1] else None
 
 
@@ -106,7 +111,7 @@ def gaussian_log_prob_reference(x, mean, logvar, event_ndim=1):
 
 
 def gaussian_log_prob_vjp(g, deviation, inverse):
-    g = per_event(g, deviation.ndim)
+    g = per_event(g, deviation.shape)
     with np.errstate(over="ignore"):
         gmean = g * deviation * inverse
         return -gmean, gmean, g * (deviation * deviation - 1) / 2
@@ -117,11 +122,12 @@ def gaussian_kl_standard_reference(mean, logvar, event_ndim=1):
 
     sigma^2 - log sigma^2 - 1 = e^l - 1 - l is computed without cancellation: as it stands it has lost all digits at l = 1e-4 in float32.
     """
-    return sum_event((mean * mean + exp_remainder_of(logvar)) / 2, event_ndim), (mean, logvar)
+    values = (mean * mean + exp_remainder_of(logvar)) / 2
+    return sum_event(values, event_ndim), (mean, logvar, values.shape)
 
 
-def gaussian_kl_standard_vjp(g, mean, logvar):
-    g = per_event(g, mean.ndim)
+def gaussian_kl_standard_vjp(g, mean, logvar, shape):
+    g = per_event(g, shape)
     with np.errstate(over="ignore"):
         return g * mean, g * xp(logvar).expm1(logvar) / 2
 
