@@ -21,9 +21,10 @@ def sum_event(values, event_ndim):
     return values.sum(axis=tuple(range(values.ndim - event_ndim, values.ndim)))
 
 
-def per_event(g, ndim):
-    """g with axes of length one behind it, so that it multiplies the elements of an ndim-dimensional array event by event."""
-    return g.reshape(g.shape + (1,) * (ndim - g.ndim))
+def per_event(g, *arrays):
+    """The adjoint of sum_event: each event's g at every element of the shape that the arrays broadcast to."""
+    shape = np.broadcast_shapes(*map(np.shape, arrays))
+    return xp(g).broadcast_to(g.reshape(g.shape + (1,) * (len(shape) - g.ndim)), shape)
 
 
 def bernoulli_log_prob_reference(logits, x, event_ndim=1):
@@ -32,7 +33,7 @@ def bernoulli_log_prob_reference(logits, x, event_ndim=1):
 
 
 def bernoulli_log_prob_vjp(g, logits, x, needs):
-    g = per_event(g, max(logits.ndim, x.ndim))
+    g = per_event(g, logits, x)
     return g * (x - sigmoid_of(logits)), g * logits if needs[1] else None
 
 
@@ -106,7 +107,7 @@ def gaussian_log_prob_reference(x, mean, logvar, event_ndim=1):
 
 
 def gaussian_log_prob_vjp(g, deviation, inverse):
-    g = per_event(g, deviation.ndim)
+    g = per_event(g, deviation)
     with np.errstate(over="ignore"):
         gmean = g * deviation * inverse
         return -gmean, gmean, g * (deviation * deviation - 1) / 2
@@ -121,7 +122,7 @@ def gaussian_kl_standard_reference(mean, logvar, event_ndim=1):
 
 
 def gaussian_kl_standard_vjp(g, mean, logvar):
-    g = per_event(g, mean.ndim)
+    g = per_event(g, mean, logvar)
     with np.errstate(over="ignore"):
         return g * mean, g * xp(logvar).expm1(logvar) / 2
 
