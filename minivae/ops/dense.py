@@ -1,5 +1,7 @@
 """Matrix products: the general matmul, and the dense layer with bias and activation in one op."""
 
+import math
+
 from ..backend import xp
 from ..engine import Op
 from ..errors import ShapeError, UsageError
@@ -60,9 +62,10 @@ def dense_reference(x, w, b=None, activation=None):
 
 def dense_vjp(g, x, w, y, activation, needs):
     g = fused_activation_gradient(g, y, activation)
-    rows = g.reshape(-1, g.shape[-1])  # (..., O) -> (N, O)
+    n = math.prod(x.shape[:-1])  # not reshape(-1, O): where O or I is 0, it cannot tell N
+    rows = g.reshape(n, w.shape[1])  # (..., O) -> (N, O)
     gx = g @ w.T if needs[0] else None
-    gw = x.reshape(-1, x.shape[-1]).T @ rows if needs[1] else None
+    gw = x.reshape(n, w.shape[0]).T @ rows if needs[1] else None
     gb = rows.sum(axis=0) if len(needs) > 2 and needs[2] else None
     return gx, gw, gb
 
