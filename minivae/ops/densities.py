@@ -21,14 +21,8 @@ def sum_event(values, event_ndim):
     return values.sum(axis=tuple(range(values.ndim - event_ndim, values.ndim)))
 
 
-<<<<<<< HEAD
 def per_event(g, shape):
     """The adjoint of sum_event: every element of an event gets the event's gradient.     (*batch) -> shape = (*batch, *event)"""
-=======
-def per_event(g, *arrays):
-    """The adjoint of sum_event: each event's g at every element of the shape that the arrays broadcast to."""
-    shape = np.broadcast_shapes(*map(np.shape, arrays))
->>>>>>> optests
     return xp(g).broadcast_to(g.reshape(g.shape + (1,) * (len(shape) - g.ndim)), shape)
 
 
@@ -42,13 +36,8 @@ def bernoulli_log_prob_reference(logits, x, event_ndim=1):
     return sum_event(values, event_ndim), (logits, x, values.shape)
 
 
-<<<<<<< HEAD
 def bernoulli_log_prob_vjp(g, logits, x, shape, needs):
     g = per_event(g, shape)
-=======
-def bernoulli_log_prob_vjp(g, logits, x, needs):
-    g = per_event(g, logits, x)
->>>>>>> optests
     return g * (x - sigmoid_of(logits)), g * logits if needs[1] else None
 
 
@@ -122,11 +111,7 @@ def gaussian_log_prob_reference(x, mean, logvar, event_ndim=1):
 
 
 def gaussian_log_prob_vjp(g, deviation, inverse):
-<<<<<<< HEAD
     g = per_event(g, deviation.shape)
-=======
-    g = per_event(g, deviation)
->>>>>>> optests
     with np.errstate(over="ignore"):
         gmean = g * deviation * inverse
         return -gmean, gmean, g * (deviation * deviation - 1) / 2
@@ -141,13 +126,8 @@ def gaussian_kl_standard_reference(mean, logvar, event_ndim=1):
     return sum_event(values, event_ndim), (mean, logvar, values.shape)
 
 
-<<<<<<< HEAD
 def gaussian_kl_standard_vjp(g, mean, logvar, shape):
     g = per_event(g, shape)
-=======
-def gaussian_kl_standard_vjp(g, mean, logvar):
-    g = per_event(g, mean, logvar)
->>>>>>> optests
     with np.errstate(over="ignore"):
         return g * mean, g * xp(logvar).expm1(logvar) / 2
 
