@@ -22,11 +22,7 @@ def gray(*shape):
     return rng.uniform(size=shape)
 
 
-<<<<<<< HEAD
-# nearer to 0 the forward pass of the continuous Bernoulli keeps fewer digits of its slope than the vjp: its mean, by quadrature, judges there
-=======
 # nearer to 0 the continuous Bernoulli's value keeps fewer digits of its slope than the vjp: there its mean, by quadrature, judges
->>>>>>> disttests
 logits_everywhere = np.array([[0.0, 1e-3, -1e-3], [0.3, -0.4999, 0.5], [-0.5001, 30.0, -30.0], [700.0, -1e4, 1e4]])
 
 CASES = {  # name -> (function of Tensors, their values)

@@ -96,7 +96,7 @@ class Run:
         write_atomically(self.folder / METRICS, lines.encode())
         save(self.folder / CHECKPOINT, arrays, metadata)
         config = {key: metadata[key] for key in ("minivae", "data", "device", "model")}
-        config |= {"training": asdict(self.trainer.config), "numpy": np.VERSION, "python": platform.python_version()}
+        config |= {"training": asdict(self.trainer.config), "numpy": np.__version__, "python": platform.python_version()}
         write_atomically(self.folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
     def train(
