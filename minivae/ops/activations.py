@@ -16,12 +16,12 @@ def softplus_of(x):
     """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)"""
     module = xp(x)
     positive = x.real > 0
-    return module.where(positive, x, 0 * x) + module.log1p(module.exp(module.where(positive, -x, x)))
+    return module.where(x.real <= 0, 0, x) + module.log1p(module.exp(module.where(positive, -x, x)))
 
 
 def relu_reference(x):
     """y = max(x, 0),  dy/dx = [y > 0]"""
-    y = xp(x).where(x.real > 0, x, 0 * x)  # 0 * x and not 0: NaN stays NaN
+    y = xp(x).where(x.real <= 0, 0, x)  # this way round NaN stays NaN, and -inf becomes 0
     return y, (y,)
 
 
@@ -43,7 +43,7 @@ def elu_reference(x, alpha=1.0):
     """y = x for x > 0, else alpha (e^x - 1)        Clevert et al. 2016, eq. 14"""
     module = xp(x)
     positive = x.real > 0
-    y = module.where(positive, x, alpha * module.expm1(module.where(positive, 0 * x, x)))
+    y = module.where(positive, x, alpha * module.expm1(module.where(positive, 0, x)))
     return y, (positive, y, alpha)
 
 

@@ -141,10 +141,10 @@ def minimum_reference(a, b):
 
 
 def _select(a, b, take_a, tie):
-    share = take_a + 0.5 * tie  # a NaN loses every comparison: add both, so that it is not swallowed
-    module = xp(share)
-    value = module.where(module.isnan(a.real) | module.isnan(b.real), a + b, module.where(take_a, a, b))
-    return value, (share.astype(value.real.dtype),)
+    module = xp(take_a)
+    take_a = take_a | module.isnan(a.real)  # a NaN loses every comparison: a's must win, b's does so by itself
+    value = module.where(take_a, a, b)
+    return value, ((take_a + 0.5 * tie).astype(value.real.dtype),)
 
 
 def select_vjp(g, share):

@@ -35,7 +35,7 @@ def fused_activation(h, name):
     if name is None:
         return h
     if name == "relu":
-        return xp(h).where(h.real > 0, h, 0 * h)
+        return xp(h).where(h.real <= 0, 0, h)
     if name == "tanh":
         return xp(h).tanh(h)
     if name == "sigmoid":

@@ -57,11 +57,11 @@ def continuous_bernoulli_log_normalizer_vjp(g, logits):
     """d/dl = 1/l - 1/sinh(l), by its series where the difference cancels"""
     module = xp(logits)
     small = abs(logits.real) < 0.5
-    l = module.where(small, logits, 0.25 + 0 * logits)
+    l = module.where(small, logits, 0)
     series = l * 0
     for coefficient in reversed(COSECH):
         series = series * l * l + coefficient
-    large = module.where(small, 1 + 0 * logits, logits)
+    large = module.where(small, 1, logits)
     s = module.where(large.real < 0, -large, large)
     e = module.exp(-s)
     exact = 1 / s - 2 * e / (1 - e * e)
@@ -72,12 +72,12 @@ def exp_remainder_of(x):
     """e^x - 1 - x, to rounding for every x: by its series sum_{n>=2} x^n / n! where the difference cancels."""
     module = xp(x)
     small = abs(x.real) < 0.5
-    t = module.where(small, x, 0 * x)
-    series = t * 0 + 1
+    t = module.where(small, x, 0)
+    series = 1
     for n in range(14, 2, -1):  # 0.5^13 / 15! < 2^-53
         series = 1 + t / n * series
     with np.errstate(over="ignore", invalid="ignore"):  # e^104 is beyond float32, and infinity is its rounded value
-        large = module.expm1(module.where(small, 0 * x, x)) - x
+        large = module.expm1(module.where(small, 0, x)) - x
     return module.where(small, t * t / 2 * series, large)
 
 

@@ -78,9 +78,9 @@ def logsumexp_reference(x, axis=None, keepdims=False):
     module = xp(x)
     m = x.real.max(axis=axis, keepdims=True)
     m = module.where(module.isfinite(m), m, 0 * m.dtype.type(1))  # -inf - -inf is NaN, and log 0 = -inf is the answer
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):  # x - m beyond the largest number is -inf, whose exponential is 0 all the same
         y = module.log(module.exp(x - m).sum(axis=axis, keepdims=True)) + m
-    return (y if keepdims else y.reshape(x.sum(axis=axis).shape)), (x, y)
+    return (y if keepdims else y.squeeze(axis)), (x, y)
 
 
 def logsumexp_vjp(g, x, y):
