@@ -17,10 +17,10 @@ from ..version import VERSION
 from . import commands
 
 EPILOG = """examples:
-  minivae train mnist --latent 2 --epochs 20 --out runs/map     a map of the digits, and the manifold that decodes from it
-  minivae train faces/ --arch conv --likelihood gaussian        your own folder of PNG or JPEG images
-  minivae resume runs/map --epochs 40                           go on where it stopped
-  minivae sample runs/map                                       new images from the prior
+  minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
+  minivae train faces/ --arch conv --likelihood gaussian your own folder of PNG or JPEG images
+  minivae resume runs/map --epochs 40                    go on where it stopped
+  minivae sample runs/map                                new images from the prior
 """
 
 
