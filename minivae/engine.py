@@ -59,9 +59,13 @@ class Tensor:
     def __init__(self, data: Any):
         if isinstance(data, Tensor):
             raise ShapeError("Tensor(data): data is a Tensor already; pass its .data for a new variable")
-        if not hasattr(data, "dtype") or isinstance(data, np.generic):
-            data = np.asarray(data, dtype=getattr(data, "dtype", None if np.iscomplexobj(data) else np.float32))
-        elif data.dtype.kind in "biu":
+        chosen = hasattr(data, "dtype")  # an array's float64 was somebody's choice, a list's is NumPy's
+        if not chosen or isinstance(data, np.generic):
+            try:
+                data = np.asarray(data)
+            except ValueError as error:
+                raise ShapeError("Tensor(data): the lists are ragged; need float32, float64 or complex numbers in equal rows") from error
+        if data.dtype.kind in "biu" or (data.dtype.kind == "f" and not chosen):
             data = data.astype(np.float32)
         elif data.dtype.kind not in "fc":
             raise ShapeError(f"Tensor(data): dtype {data.dtype} holds no numbers; need float32, float64 or complex")

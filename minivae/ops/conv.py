@@ -20,7 +20,11 @@ from .dense import fused_activation, fused_activation_gradient
 
 def pair(value):
     """2 -> (2, 2)"""
-    return (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    if isinstance(value, int | np.integer):
+        return value, value
+    if len(value) != 2:
+        raise ShapeError(f"{tuple(value)} is no pair; need one number for both axes, or two: height and width, or before and after")
+    return tuple(value)
 
 
 def padding_pairs(padding):
