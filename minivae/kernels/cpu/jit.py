@@ -4,7 +4,7 @@ from typing import Any
 
 import numba
 
-FASTMATH = {"contract", "nsz", "arcp", "afn"}  # NaN and infinities keep their meaning
+FASTMATH = {"contract", "nsz", "arcp", "afn", "reassoc"}  # NaN and infinities keep their meaning
 
 
 def inline(function: Any) -> Any:
@@ -16,4 +16,4 @@ def kernel(function: Any = None, *, parallel: bool = False) -> Any:
     """A loop over arrays, cached on disk."""
     if function is None:
         return lambda f: kernel(f, parallel=parallel)
-    return numba.njit(cache=True, parallel=parallel, error_model="numpy", fastmath=FASTMATH | {"reassoc"})(function)
+    return numba.njit(cache=True, parallel=parallel, error_model="numpy", fastmath=FASTMATH)(function)
