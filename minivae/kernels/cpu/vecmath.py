@@ -139,7 +139,7 @@ def exp_minus_1_minus(x):
     series = polynomial(
         x, F(5e-1), F(1.6666667e-1), F(4.1666735e-2), F(8.3333105e-3), F(1.3885451e-3), F(1.9844023e-4), F(2.535483e-5), F(2.772284e-6)
     )
-    return where(abs(x) < F(1), times(x, times(x, series)), plus(expm1(x), -x))
+    return where(abs(x) < F(1), times(x, times(x, series)), plus(expm1(x), -at_most(x, LARGEST)))  # inf - inf would be NaN
 
 
 @inline
