@@ -184,6 +184,13 @@ def log(x):
 
 
 @inline
+def log_of_normal(x):
+    """log x for x positive, finite and not subnormal."""
+    e, m = split(x)
+    return log_near_one(plus(m, F(-1)), F(e))
+
+
+@inline
 def log1p(x):
     """log(1 + x); -inf at -1, NaN below."""
     u = plus(F(1), x)
