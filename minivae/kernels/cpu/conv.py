@@ -34,6 +34,13 @@ PARTIAL_FLOATS = 1 << 23
 
 
 @device
+def _clear(padded):
+    flat = padded.reshape(-1)
+    for i in range(flat.size):
+        flat[i] = 0
+
+
+@device
 def _pad(x, top, left, Wp, padded):
     """Copy the images x (n, H, W, C) into padded (n, Hp * Wp * C), whose border is zero already."""
     W, C = x.shape[2], x.shape[3]
@@ -46,7 +53,7 @@ def _pad(x, top, left, Wp, padded):
 
 
 @device
-def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases, packed, finishing, activation, y, buffer):
+def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffer):
     N, H, W, C = x.shape
     Hp, Wp, top, left, images = geometry
     O = y.shape[3]
@@ -57,7 +64,7 @@ def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases
     workspace = buffer[:SWEEP_BUFFER]
     padded = buffer[SWEEP_BUFFER : SWEEP_BUFFER + images * image_in].reshape(images, image_in)
     if copied:
-        padded[:] = 0
+        _clear(padded)
 
     group_tiles = rest_tiles = 0
     for phase in range(phases.shape[0]):
@@ -82,25 +89,10 @@ def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases
             for j0 in range(0, O, WIDTH):
                 panel = packed[(column * -(-O // WIDTH) + depth * (j0 // WIDTH)) * WIDTH :]
                 if last > first:
-                    sweep(
-                        a_at,
-                        rows[row:],
-                        columns[column:],
-                        depth,
-                        count,
-                        first,
-                        last,
-                        panel.ctypes.data,
-                        WIDTH,
-                        min(WIDTH, O - j0),
-                        flat_y[n0 * image_out + j0 :],
-                        c_rows[row:],
-                        False,
-                        finishing,
-                        shift[j0 : j0 + WIDTH],
-                        activation,
-                        workspace,
-                    )
+                    patches = (a_at, rows[row:], columns[column:], depth)
+                    weights = (panel.ctypes.data, WIDTH, min(WIDTH, O - j0))
+                    pixels_out = (flat_y[n0 * image_out + j0 :], c_rows[row:], count)
+                    sweep(patches, weights, pixels_out, first, last, shift[j0 : j0 + WIDTH], False, activation, workspace)
             position -= first
             wanted -= last - first
             unit += last - first
@@ -124,12 +116,11 @@ def _pack_weights(w, w_stride, bias, weights, phases, O, packed):
 @kernel(parallel=True)
 def _correlate(x, w, w_stride, bias, activation, y, geometry, rows, c_rows, columns, weights, phases, packed, buffers, workers):
     _pack_weights(w, w_stride, bias, weights, phases, y.shape[3], packed)
-    finishing = bias.size > 0 or activation != 0
     if workers == 1:
-        _correlate_tiles(0, 1, x, geometry, rows, c_rows, columns, phases, packed, finishing, activation, y, buffers[0])
+        _correlate_tiles(np.int64(0), workers, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffers[0])
     else:
         for worker in numba.prange(workers):
-            _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases, packed, finishing, activation, y, buffers[worker])
+            _correlate_tiles(np.int64(worker), workers, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffers[worker])
 
 
 def _run(plan: Plan, x: np.ndarray, w: np.ndarray, w_stride: int, b: np.ndarray | None, activation: str | None, y: np.ndarray) -> None:
@@ -224,9 +215,13 @@ def _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partia
     pixels_each = g.shape[1] * g.shape[2]
     flat_g = g.reshape(-1)
     workspace, buffer = buffer[:SWEEP_BUFFER], buffer[SWEEP_BUFFER:]
+    shift = buffer[:WIDTH]
+    for j in range(WIDTH):
+        shift[j] = 0
+    buffer = buffer[WIDTH:]
     tables, buffer = buffer[: 2 * K + 2 * DEPTH].view(np.int64), buffer[2 * K + 2 * DEPTH :]
     gw_rows, g_rows = tables[:K], tables[K:]
-    panel, shift, buffer = buffer[: DEPTH * WIDTH], buffer[:WIDTH], buffer[DEPTH * WIDTH :]
+    panel, buffer = buffer[: DEPTH * WIDTH], buffer[DEPTH * WIDTH :]
     padded = buffer[: images * Hp * Wp * C].reshape(images, Hp * Wp * C)
     for i in range(K):
         gw_rows[i] = i * O
@@ -234,7 +229,7 @@ def _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partia
         g_rows[i] = i * O
     copied = Hp > H or Wp > W
     if copied:
-        padded[:] = 0
+        _clear(padded)
 
     part_tiles = -(-K // ROWS)
     unit, end = parts * part_tiles * worker // workers, parts * part_tiles * (worker + 1) // workers
@@ -260,31 +255,17 @@ def _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partia
                     if width != WIDTH and width != LANES:
                         pack(source, g_rows, 1, depth, width, panel)
                         b_at, b_stride = panel.ctypes.data, WIDTH
-                    sweep(
-                        a_at,
-                        taps,
-                        pixels[p0:],
-                        depth,
-                        K,
-                        first,
-                        last,
-                        b_at,
-                        b_stride,
-                        width,
-                        target[j0:],
-                        gw_rows,
-                        n0 > start or p0 > 0,
-                        False,
-                        shift,
-                        0,
-                        workspace,
-                    )
+                    patches = (a_at, taps, pixels[p0:], depth)
+                    result = (target[j0:], gw_rows, K)
+                    going_on = n0 > start or p0 > 0
+                    sweep(patches, (b_at, b_stride, width), result, first, last, shift, going_on, 0, workspace)
 
 
 @device
 def _add_up(parts, total):
-    total[:] = parts[0]
-    for part in range(1, parts.shape[0]):
+    for i in range(total.size):
+        total[i] = 0
+    for part in range(parts.shape[0]):
         source = parts[part]
         for i in range(total.size):
             total[i] += source[i]
@@ -293,10 +274,10 @@ def _add_up(parts, total):
 @kernel(parallel=True)
 def _weight_gradient(x, g, geometry, taps, pixels, partial, gw, buffers, workers):
     if workers == 1:
-        _weight_gradient_tiles(0, 1, x, g, geometry, taps, pixels, partial, buffers[0])
+        _weight_gradient_tiles(np.int64(0), workers, x, g, geometry, taps, pixels, partial, buffers[0])
     else:
         for worker in numba.prange(workers):
-            _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partial, buffers[worker])
+            _weight_gradient_tiles(np.int64(worker), workers, x, g, geometry, taps, pixels, partial, buffers[worker])
     if partial.shape[0] > 1:
         _add_up(partial.reshape(partial.shape[0], -1), gw.reshape(-1))
 
@@ -315,7 +296,7 @@ def conv2d_weight_gradient(x: np.ndarray, g: np.ndarray, kernel_size: Pair, stri
         parts = 1 if work < PARALLEL_FROM else max(1, min(N, PARTS, PARTIAL_FLOATS // gw.size))
         partial = gw.reshape(1, K, O) if parts == 1 else scratch("partial", 1, parts * K * O)[0, : parts * K * O].reshape(parts, K, O)
         workers = 1 if work < PARALLEL_FROM else numba.get_num_threads()
-        floats = SWEEP_BUFFER + 2 * K + 2 * DEPTH + DEPTH * WIDTH + plan.padded_floats
+        floats = SWEEP_BUFFER + WIDTH + 2 * K + 2 * DEPTH + DEPTH * WIDTH + plan.padded_floats
         buffers = scratch("images", workers, floats)
         _weight_gradient(as_float32(x), as_float32(g), plan.geometry, plan.columns, plan.rows, partial, gw, buffers, workers)
     else:

@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import ShapeError
 from ._activations_tmp import sigmoid, tanh
 from .jit import device, inline, kernel
-from .tile import WIDTH
+from .tile import LANES, WIDTH
 
 ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "sigmoid": 3}
 RELU, TANH, SIGMOID = 1, 2, 3
@@ -30,21 +30,19 @@ def as_float32(x: np.ndarray) -> np.ndarray:
 
 
 @device
-def finish(row, bias, activation):
-    """row = act(row + bias) in place, both WIDTH long: a constant trip count is what LLVM makes vector code of."""
-    if activation == RELU:
-        for j in range(WIDTH):
-            y = row[j] + bias[j]
-            row[j] = np.float32(0) if y < np.float32(0) else y  # keeps NaN
-    elif activation == TANH:
-        for j in range(WIDTH):
-            row[j] = tanh(row[j] + bias[j])
-    elif activation == SIGMOID:
-        for j in range(WIDTH):
-            row[j] = sigmoid(row[j] + bias[j])
-    else:
-        for j in range(WIDTH):
-            row[j] = row[j] + bias[j]
+def apply_activation(values, activation):
+    """values = act(values) in place, for the two that a tile does not do by itself; a multiple of LANES numbers.
+
+    A constant trip count is what LLVM makes vector code of.
+    """
+    for start in range(0, values.size, LANES):
+        lanes = values[start : start + LANES]
+        if activation == TANH:
+            for j in range(LANES):
+                lanes[j] = tanh(lanes[j])
+        else:
+            for j in range(LANES):
+                lanes[j] = sigmoid(lanes[j])
 
 
 @inline

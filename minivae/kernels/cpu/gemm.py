@@ -61,36 +61,19 @@ def _multiply(worker, workers, a, transpose_a, b, transpose_b, bias, activation,
             if not as_it_is:
                 pack(flat_b[k0 * b_row + j0 * b_column :], b_rows, b_column, depth, width, panel)
                 b_at, b_stride = panel.ctypes.data, WIDTH
-            a_at = a.ctypes.data + (i0 * a_row + k0 * a_column) * 4
-            finishing = k0 + DEPTH >= K and (bias.size > 0 or activation != 0)
-            sweep(
-                a_at,
-                rows,
-                a_columns,
-                depth,
-                min(CHUNK, M - i0),
-                first,
-                last,
-                b_at,
-                b_stride,
-                width,
-                flat_c[i0 * N + j0 :],
-                c_rows,
-                k0 > 0,
-                finishing,
-                shift,
-                activation,
-                workspace,
-            )
+            A = (a.ctypes.data + (i0 * a_row + k0 * a_column) * 4, rows, a_columns, depth)
+            C = (flat_c[i0 * N + j0 :], c_rows, min(CHUNK, M - i0))
+            now = activation if k0 + DEPTH >= K else 0
+            sweep(A, (b_at, b_stride, width), C, first, last, shift, k0 > 0, now, workspace)
 
 
 @kernel(parallel=True)
 def _gemm(a, transpose_a, b, transpose_b, bias, activation, c, K, buffers, workers):
     if workers == 1:
-        _multiply(0, 1, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[0])
+        _multiply(np.int64(0), workers, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[0])
     else:
         for worker in numba.prange(workers):
-            _multiply(worker, workers, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[worker])
+            _multiply(np.int64(worker), workers, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[worker])
 
 
 def _matrix(x: np.ndarray, transpose: bool) -> tuple[np.ndarray, bool]:

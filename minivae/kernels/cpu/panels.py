@@ -14,11 +14,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from .epilogue import finish
-from .jit import device, intrinsic
+from .epilogue import RELU, apply_activation
+from .jit import device, inline, intrinsic
 from .tile import LANES, ROWS, WIDTH, tile_narrow, tile_wide
 
-SWEEP_BUFFER = ROWS * WIDTH + 4 * 2 * ROWS  # floats: a tile of C, and three tables of ROWS int64
+SWEEP_BUFFER = ROWS * WIDTH + 8 * ROWS  # floats: a tile of C, and four tables of ROWS int64
 
 
 @intrinsic
@@ -87,50 +87,52 @@ def pack(b, offsets, stride, depth, width, panel):
         k += steps
 
 
-@device
-def sweep(a, rows, columns, depth, count, first, last, b, b_stride, width, c, c_rows, accumulate, finishing, bias, activation, buffer):
-    """Tiles first <= t < last of one panel:  C[i, :width] (+)= sum_k A[i, k] B[k, :width]  for the rows ROWS t <= i < ROWS (t + 1).
+@inline
+def _copy_columns(source, source_rows, target, target_rows, width):
+    for r in range(source_rows.size):
+        source_row, target_row = source[source_rows[r] : source_rows[r] + width], target[target_rows[r] : target_rows[r] + width]
+        for j in range(width):
+            target_row[j] = source_row[j]
 
-    a, b are addresses; rows, columns, c_rows are tables and `count` is the number of rows they hold; c is a flat array.
-    If `finishing`, C = act(C + bias) follows while the tile is in the cache; bias is WIDTH long.
+
+@device
+def sweep(A, B, C, first, last, bias, accumulate, activation, buffer):
+    """Tiles first <= t < last of one panel:  C[i, :width] = act(S + sum_k A[i, k] B[k, :width])  for the rows ROWS t <= i < ROWS (t + 1).
+
+    A = (address, rows, columns, depth), B = (address, stride, width), C = (flat array, rows, number of rows): see tile.py for the
+    tables.  S is C if `accumulate`, else the bias (WIDTH long) in every row.
     """
+    (a, rows, columns, depth), (b, b_stride, width), (c, c_rows, count) = A, B, C
+    floor = np.float32(0) if activation == RELU else np.float32(-np.inf)
     edge = buffer[: ROWS * WIDTH]
-    tables = buffer[ROWS * WIDTH : ROWS * WIDTH + 6 * ROWS].view(np.int64)
-    last_rows, last_c_rows, edge_rows = tables[:ROWS], tables[ROWS : 2 * ROWS], tables[2 * ROWS : 3 * ROWS]
+    tables = buffer[ROWS * WIDTH : ROWS * WIDTH + 8 * ROWS].view(np.int64)
+    last_rows, last_c_rows, edge_rows, same_row = tables[:ROWS], tables[ROWS : 2 * ROWS], tables[2 * ROWS : 3 * ROWS], tables[3 * ROWS :]
     for r in range(ROWS):
-        edge_rows[r] = r * WIDTH
-    narrow = width <= LANES
-    direct = width == WIDTH or width == LANES  # else the tile is wider than C: it goes to `edge`, and its columns from there
+        edge_rows[r], same_row[r] = r * WIDTH, 0
+    direct = width == WIDTH or width == LANES  # else a tile is wider than C: it goes to `edge`, and its columns from there
+    columns_at = columns.ctypes.data
     for t in range(first, last):
         i0 = t * ROWS
         present = min(ROWS, count - i0)
-        a_rows_at, c_rows_at = rows.ctypes.data + i0 * 8, c_rows.ctypes.data + i0 * 8
+        a_rows_at, c_at, c_rows_at = rows.ctypes.data + i0 * 8, c.ctypes.data, c_rows.ctypes.data + i0 * 8
         if present < ROWS:  # the last row stands in for those that are missing
             for r in range(ROWS):
                 i = min(i0 + r, count - 1)
                 last_rows[r], last_c_rows[r] = rows[i], c_rows[i]
             a_rows_at, c_rows_at = last_rows.ctypes.data, last_c_rows.ctypes.data
-        c_at = c.ctypes.data
         if not direct:
-            c_at, c_rows_at = edge.ctypes.data, edge_rows.ctypes.data
             if accumulate:
-                for r in range(present):
-                    for j in range(width):
-                        edge[r * WIDTH + j] = c[c_rows[i0 + r] + j]
-        if narrow:
-            tile_narrow(a, a_rows_at, columns.ctypes.data, depth, b, b_stride, c_at, c_rows_at, accumulate)
+                _copy_columns(c, c_rows[i0 : i0 + present], edge, edge_rows, width)
+            c_at, c_rows_at = edge.ctypes.data, edge_rows.ctypes.data
+        s_at, s_rows_at = (c_at, c_rows_at) if accumulate else (bias.ctypes.data, same_row.ctypes.data)
+        if width <= LANES:
+            tile_narrow(a, a_rows_at, columns_at, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
         else:
-            tile_wide(a, a_rows_at, columns.ctypes.data, depth, b, b_stride, c_at, c_rows_at, accumulate)
-        if not direct or (finishing and narrow):
+            tile_wide(a, a_rows_at, columns_at, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
+        if not direct:
+            if activation > RELU:
+                apply_activation(edge[: present * WIDTH], activation)
+            _copy_columns(edge, edge_rows[:present], c, c_rows[i0:], width)
+        elif activation > RELU:
             for r in range(present):
-                row, target = edge[r * WIDTH : (r + 1) * WIDTH], c[c_rows[i0 + r] : c_rows[i0 + r] + width]
-                if direct:
-                    for j in range(LANES):
-                        row[j] = target[j]
-                if finishing:
-                    finish(row, bias, activation)
-                for j in range(width):
-                    target[j] = row[j]
-        elif finishing:
-            for r in range(present):
-                finish(c[c_rows[i0 + r] : c_rows[i0 + r] + WIDTH], bias, activation)
+                apply_activation(c[c_rows[i0 + r] : c_rows[i0 + r] + width], activation)

@@ -1,6 +1,6 @@
 """The register tile: a block of C held in vector registers while a whole sum runs.  Every matrix product and convolution ends here.
 
-    C[i, j]  (+)=  sum_k  A[i, k] * B[k, j]           i < ROWS, j < WIDTH = 2 vectors of LANES floats
+    C[i, j]  =  max(floor,  S[i, j] + sum_k A[i, k] * B[k, j])           i < ROWS, j < WIDTH = 2 vectors of LANES floats
 
                               B  one row a step: 2 vector loads
                         +----------------+----------------+
@@ -14,12 +14,13 @@
               +---+     +----------------+----------------+           two fused multiply-adds into the accumulators of row i
                 k         stays in registers for all k
 
-Nothing of C is touched in memory until the sum is done.  ROWS x 2 accumulators hide the latency of the multiply-adds (4 cycles, 2 a
-cycle) and leave room for B and A: 8 x 2 of 32 registers with AVX-512, 6 x 2 of 16 with AVX2 and SSE.
+Nothing of C is touched in memory until the sum is done.  The sum starts from S: a bias, or C itself to go on with a sum; floor = 0
+makes it a relu, floor = -inf leaves it: neither costs a pass over memory.  ROWS x 2 accumulators hide the latency of the multiply-adds
+(4 cycles, 2 a cycle) and leave room for B and A: 8 x 2 of 32 registers with AVX-512, 6 x 2 of 16 with AVX2 and SSE.
 
 A needs no layout of its own.  Two tables say where its elements lie,
 
-    A[i, k] = a[rows[i] + columns[k]],        C[i, j] = c[c_rows[i] + j],        B[k, j] = b[k * b_stride + j]
+    A[i, k] = a[rows[i] + columns[k]],    C[i, j] = c[c_rows[i] + j],    S[i, j] = s[s_rows[i] + j],    B[k, j] = b[k * b_stride + j]
 
 and that covers a matrix (rows[i] = i * stride, columns[k] = k), its transpose (the tables swapped), the patches of an image under
 a convolution (rows: where a patch begins; columns: where a tap lies in a patch), and their transpose.  So no image is ever unfolded.
@@ -68,10 +69,10 @@ WIDTH = 2 * LANES
 
 
 def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
-    """tile(a, rows, columns, depth, b, b_stride, c, c_rows, accumulate) for a block of `rows` x (`vectors` * `lanes`) floats.
+    """tile(a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor) for a block of `rows` x (`vectors` * `lanes`) floats.
 
-    a, b, c, rows, columns, c_rows are addresses (`array.ctypes.data`; the tables are int64), strides and table entries count floats.
-    With accumulate = 0 the sum over k < depth replaces C, else it is added to C.  depth may be 0.
+    The arrays and tables are addresses (`array.ctypes.data`; tables are int64); strides and table entries count floats.  depth may be 0.
+    A NaN stays a NaN, whatever the floor.
     """
     vector = ir.VectorType(FLOAT, lanes)
     block = [(i, v) for i in range(rows) for v in range(vectors)]
@@ -83,13 +84,16 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
         return builder.fadd(builder.fmul(x, y), z)
 
     def generate(context, builder, signature, arguments):
-        a, a_rows, columns, depth, b, b_stride, c, c_rows, accumulate = arguments
-        broadcast = ir.Constant(ir.VectorType(INDEX, lanes), [0] * lanes)
-        undefined = ir.Constant(vector, ir.Undefined)
+        a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor = arguments
         zero, one = INT(0), INT(1)
 
         def pointer(address, kind=FLOAT):
             return builder.inttoptr(address, kind.as_pointer())
+
+        def every_lane(x):
+            undefined = ir.Constant(vector, ir.Undefined)
+            first = builder.insert_element(undefined, x, INDEX(0))
+            return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INDEX, lanes), [0] * lanes))
 
         def load_vector(floats, v):
             return builder.load(builder.bitcast(builder.gep(floats, [INT(v * lanes)]), vector.as_pointer()), align=4)
@@ -100,20 +104,9 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
         row_of_a = [builder.gep(pointer(a), [entry(a_rows, i)]) for i in range(rows)]
         first_row_of_b = pointer(b)
         row_of_c = [builder.gep(pointer(c), [entry(c_rows, i)]) for i in range(rows)]
-        start = builder.block
-        resume, enter, loop, done = (builder.append_basic_block(name) for name in ("resume", "enter", "loop", "done"))
-        builder.cbranch(builder.icmp_signed("==", accumulate, zero), enter, resume)
-
-        builder.position_at_end(resume)
-        before = {(i, v): load_vector(row_of_c[i], v) for i, v in block}
-        builder.branch(enter)
-
-        builder.position_at_end(enter)
-        initial = {}
-        for position in block:
-            initial[position] = builder.phi(vector)
-            initial[position].add_incoming(ir.Constant(vector, None), start)
-            initial[position].add_incoming(before[position], resume)
+        row_of_s = [builder.gep(pointer(s), [entry(s_rows, i)]) for i in range(rows)]
+        initial = {(i, v): load_vector(row_of_s[i], v) for i, v in block}
+        enter, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
         builder.cbranch(builder.icmp_signed(">", depth, zero), loop, done)
 
         builder.position_at_end(loop)
@@ -123,8 +116,7 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
         b_k = [load_vector(row_of_b, v) for v in range(vectors)]
         added = {}
         for i in range(rows):
-            a_ik = builder.insert_element(undefined, builder.load(builder.gep(row_of_a[i], [column])), INDEX(0))
-            a_ik = builder.shuffle_vector(a_ik, undefined, broadcast)
+            a_ik = every_lane(builder.load(builder.gep(row_of_a[i], [column])))
             for v in range(vectors):
                 added[i, v] = multiply_add(builder, a_ik, b_k[v], total[i, v])
         next_k, next_row_of_b = builder.add(k, one), builder.gep(row_of_b, [b_stride])
@@ -138,19 +130,21 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
         builder.cbranch(builder.icmp_signed("<", next_k, depth), loop, done)
 
         builder.position_at_end(done)
+        result = {}
+        for position in block:
+            result[position] = builder.phi(vector)
+            result[position].add_incoming(initial[position], enter)
+            result[position].add_incoming(added[position], loop)
+        floors = every_lane(floor)
         for i, v in block:
-            result = builder.phi(vector)
-            result.add_incoming(initial[i, v], enter)
-            result.add_incoming(added[i, v], loop)
-            added[i, v] = result
-        for i, v in block:
+            low = builder.fcmp_ordered("<", result[i, v], floors)
             target = builder.bitcast(builder.gep(row_of_c[i], [INT(v * lanes)]), vector.as_pointer())
-            builder.store(added[i, v], target, align=4)
+            builder.store(builder.select(low, floors, result[i, v]), target, align=4)
         return context.get_dummy_value()
 
     @intrinsic
-    def tile(typing_context, a, a_rows, columns, depth, b, b_stride, c, c_rows, accumulate):
-        return numba.types.void(*[numba.types.int64] * 9), generate
+    def tile(typing_context, a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor):
+        return numba.types.void(*[numba.types.int64] * 10, numba.types.float32), generate
 
     return tile
 
