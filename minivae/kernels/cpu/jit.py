@@ -113,14 +113,20 @@ def cache_folder() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        _warn_once(f"{folder} cannot be written ({error}); every run compiles its kernels again: set MINIVAE_CACHE to a writable folder")
+        _warn_once(
+            "folder", f"{folder} cannot be written ({error}); kernels are compiled in every run: set MINIVAE_CACHE to another folder"
+        )
         return None
     return folder
 
 
-@functools.cache
-def _warn_once(sentence: str) -> None:
-    warnings.warn(f"minivae: {sentence}", RuntimeWarning, stacklevel=2)
+_warned: set[str] = set()
+
+
+def _warn_once(about: str, sentence: str) -> None:
+    if about not in _warned:
+        _warned.add(about)
+        warnings.warn(f"minivae: {sentence}", RuntimeWarning, stacklevel=2)
 
 
 def _enable_cache(compiled: Any) -> None:
@@ -162,7 +168,7 @@ class _Cache(FunctionCache):
             self._complain(error)
 
     def _complain(self, error: Exception) -> None:
-        _warn_once(f"compiled kernels in {cache_folder()} cannot be used ({type(error).__name__}: {error}); compiling again")
+        _warn_once("file", f"compiled kernels in {cache_folder()} cannot be used ({type(error).__name__}: {error}); compiling again")
 
 
 class _ChecksummedFile(IndexDataCacheFile):
