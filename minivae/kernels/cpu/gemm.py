@@ -76,6 +76,10 @@ def _gemm(a, transpose_a, b, transpose_b, bias, activation, c, K, buffers, worke
             _multiply(np.int64(worker), workers, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[worker])
 
 
+def workers_for(multiply_adds: int) -> int:
+    return 1 if multiply_adds < PARALLEL_FROM else numba.get_num_threads()
+
+
 def _matrix(x: np.ndarray, transpose: bool) -> tuple[np.ndarray, bool]:
     """x as a kernel takes it; the transpose of a C-contiguous matrix is not copied, it is called a transposed matrix."""
     if not x.flags.c_contiguous and x.flags.f_contiguous:
@@ -102,7 +106,7 @@ def gemm(
         raise ShapeError(f"gemm: bias is {bias.shape}, the product is {(M, N)}; need bias.shape == {(N,)}")
     c = np.empty((M, N), np.float32)
     if c.size:
-        workers = 1 if M * N * K < PARALLEL_FROM else numba.get_num_threads()
+        workers = workers_for(M * N * K)
         shift = NO_BIAS if bias is None else as_float32(bias)
         _gemm(a, transpose_a, b, transpose_b, shift, activation_code(activation), c, K, scratch("gemm", workers, BUFFER), workers)
     return c
