@@ -7,9 +7,9 @@ import numba
 import numpy as np
 
 from ...errors import ShapeError
-from .vecmath import sigmoid, tanh
 from .jit import device, inline, kernel
 from .tile import LANES, WIDTH
+from .vecmath import sigmoid, tanh
 
 ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "sigmoid": 3}
 RELU, TANH, SIGMOID = 1, 2, 3

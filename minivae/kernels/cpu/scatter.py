@@ -15,13 +15,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from .vecmath import sigmoid, tanh
 from .epilogue import RELU, SIGMOID, TANH
 from .gemm import workers_for
 from .jit import device, intrinsic, kernel, scratch
 from .panels import SWEEP_BUFFER, pack, sweep
 from .patches import Padding, Pair
 from .tile import LANES, ROWS, WIDTH
+from .vecmath import sigmoid, tanh
 
 BLOCK = 512  # pixels of g
 
