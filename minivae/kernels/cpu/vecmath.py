@@ -2,7 +2,8 @@
 
 Kernels are compiled with `reassoc` so that sums become SIMD sums; the same licence would undo the careful sums in here (x - n hi - n lo
 is x - n (hi + lo) to an optimizer).  Hence `plus` and `times`: one addition, one product that may not be reordered, only contracted to
-a fused multiply-add.  The polynomials are minimax in the relative error of the result (Remez exchange), which stays below 2^-27.
+a fused multiply-add.  The polynomials are minimax in the relative error of the result (Remez exchange):
+below 2^-27, until the coefficients are rounded to float32.
 """
 
 from typing import Any
