@@ -187,6 +187,23 @@ def test_a_row_does_not_depend_on_its_neighbours():
         assert_array_equal(f(mean, logvar, eps)[few], f(mean[few], logvar[few], eps[few]))
 
 
+def test_nan_reaches_its_row_and_no_other():
+    ones, holed = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)
+    holed[1, 2] = np.nan
+    for f in (
+        lambda a: densities.bernoulli_log_prob(a, ones)[0],
+        lambda a: densities.bernoulli_log_prob(ones, a)[0],
+        lambda a: densities.bernoulli_log_prob(a, ones)[1].sum(1),
+        lambda a: densities.reparameterize(a, ones, ones).sum(1),
+        lambda a: densities.reparameterize(ones, a, ones).sum(1),
+        lambda a: densities.gaussian_kl_standard(ones, a),
+        lambda a: densities.gaussian_kl_standard(a, ones),
+        lambda a: densities.gaussian_kl_standard_vjp(ones[:, 0].copy(), ones, a)[1].sum(1),
+        densities.logsumexp,
+    ):
+        assert np.isnan(f(holed)).tolist() == [False, True, False]
+
+
 def test_any_strides_are_accepted():
     (mean, logvar), eps = halves((6, 8), 13), draw((8, 6), 14).T
     assert_array_equal(densities.reparameterize(mean, logvar, eps), densities.reparameterize(mean.copy(), logvar.copy(), eps.copy()))

@@ -2,7 +2,8 @@
 
 Kernels are compiled with `reassoc` so that sums become SIMD sums; the same licence would undo the careful sums in here (x - n hi - n lo
 is x - n (hi + lo) to an optimizer).  Hence `plus` and `times`: one addition, one product that may not be reordered, only contracted to
-a fused multiply-add.  The polynomials are minimax in the relative error of the result (Remez exchange), which stays below 2^-27.
+a fused multiply-add.  The polynomials are minimax in the relative error of the result (Remez exchange):
+below 2^-27, until the coefficients are rounded to float32.
 """
 
 from typing import Any
@@ -108,28 +109,30 @@ def nearest_integer(v):
 
 
 @inline
-def exp(x):
-    """e^x = 2^n e^r, |r| <= ln(2) / 2."""
-    x = at_most(at_least(x, F(-104)), F(89))
+def reduce(x):
+    """x = n ln 2 + r, |r| <= ln(2) / 2.   -> n (int32), r"""
     n, i = nearest_integer(x * LOG2E)
-    r = plus(plus(x, -n * LN2_HIGH), -n * LN2_LOW)
+    return i, plus(plus(x, -n * LN2_HIGH), -n * LN2_LOW)
+
+
+@inline
+def exp(x):
+    """e^x = 2^n e^r."""
+    n, r = reduce(at_most(at_least(x, F(-104)), F(89)))
     y = polynomial(r, F(1), F(1), F(5e-1), F(1.666652e-1), F(4.1666217e-2), F(8.368963e-3), F(1.3950295e-3))
-    half = I(i >> 1)  # 2^n in two factors: 2^128 is infinite and 2^-149 has no exponent field, but their products with y may be finite
-    return times(times(y, power_of_two(half)), power_of_two(I(i - half)))
+    half = I(n >> 1)  # 2^n in two factors: 2^128 is infinite and 2^-149 has no exponent field, but their products with y may be finite
+    return times(times(y, power_of_two(half)), power_of_two(I(n - half)))
 
 
 @inline
 def expm1(x):
     """e^x - 1 = (2^n - 1) + 2^n r + 2^n (e^r - 1 - r)."""
     t = at_most(at_least(x, F(-18)), F(89))
-    n, i = nearest_integer(t * LOG2E)
-    reduced = plus(t, -n * LN2_HIGH)
-    r = plus(reduced, -n * LN2_LOW)
-    lost = plus(plus(reduced, -r), -n * LN2_LOW)  # what rounding took from r
+    n, r = reduce(t)
     q = polynomial(r, F(5e-1), F(1.666652e-1), F(4.1666217e-2), F(8.368963e-3), F(1.3950295e-3))
     huge = t > F(64)  # 2^128 is infinite though e^x may not be: there, compute half of it
-    s = power_of_two(I(i - where(huge, I(1), I(0))))
-    y = plus(plus(s * r, plus(s, F(-1))), s * plus(r * r * q, lost))
+    s = power_of_two(I(n - where(huge, I(1), I(0))))
+    y = plus(plus(s * r, plus(s, F(-1))), s * (r * r * q))
     return with_sign(where(huge, y + y, y), x)
 
 
