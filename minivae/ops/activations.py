@@ -116,24 +116,30 @@ def log_softmax_vjp(g, y, axis):
 
 
 def compiled(name):
-    """The pair of fast kernels of an elementwise function with at most one option."""
+    """The pair of fast kernels of an elementwise function; `option` is leaky_relu's slope or elu's alpha."""
 
-    default = DEFAULTS.get(name, 0.0)
+    def forward(x, option=0.0):
+        y = unary(name, x, option)
+        return y, (x if SAVES[name] == "x" else y, option)
 
-    def forward(x, alpha=default):
-        y = unary(name, x, alpha)
-        return y, (x if SAVES[name] == "x" else y, alpha)
-
-    def vjp(g, saved, alpha):
-        return (unary_vjp(name, g, saved, alpha),)
+    def vjp(g, saved, option):
+        return (unary_vjp(name, g, saved, option),)
 
     return forward, vjp
 
 
-DEFAULTS = {"leaky_relu": 0.01, "elu": 1.0}
+def leaky_relu_numba(x, slope=0.01):
+    return compiled_leaky_relu[0](x, slope)
+
+
+def elu_numba(x, alpha=1.0):
+    return compiled_elu[0](x, alpha)
+
+
+compiled_leaky_relu, compiled_elu = compiled("leaky_relu"), compiled("elu")
 relu = Op("relu", numpy=(relu_reference, relu_vjp), numba=compiled("relu"))
-leaky_relu = Op("leaky_relu", numpy=(leaky_relu_reference, leaky_relu_vjp), numba=compiled("leaky_relu"))
-elu = Op("elu", numpy=(elu_reference, elu_vjp), numba=compiled("elu"))
+leaky_relu = Op("leaky_relu", numpy=(leaky_relu_reference, leaky_relu_vjp), numba=(leaky_relu_numba, compiled_leaky_relu[1]))
+elu = Op("elu", numpy=(elu_reference, elu_vjp), numba=(elu_numba, compiled_elu[1]))
 silu = Op("silu", numpy=(silu_reference, silu_vjp), numba=compiled("silu"))
 tanh = Op("tanh", numpy=(tanh_reference, tanh_vjp), numba=compiled("tanh"))
 sigmoid = Op("sigmoid", numpy=(sigmoid_reference, sigmoid_vjp), numba=compiled("sigmoid"))
