@@ -48,7 +48,7 @@ def apply_activation(values, activation):
 
 
 @inline
-def _scale_by_derivative(g, y, activation, out):
+def scale_by_derivative(g, y, activation, out):
     if activation == RELU:
         for i in range(out.size):
             slope = np.float32(1) if y[i] > np.float32(0) else np.float32(0)
@@ -65,11 +65,11 @@ def _scale_by_derivative(g, y, activation, out):
 def _activation_gradient(g, y, activation, out, workers):
     n = out.size
     if workers == 1:
-        _scale_by_derivative(g, y, activation, out)
+        scale_by_derivative(g, y, activation, out)
     else:
         for worker in numba.prange(workers):
             first, last = n * worker // workers, n * (worker + 1) // workers
-            _scale_by_derivative(g[first:last], y[first:last], activation, out[first:last])
+            scale_by_derivative(g[first:last], y[first:last], activation, out[first:last])
 
 
 def activation_gradient(g: np.ndarray, y: np.ndarray, activation: str | None) -> np.ndarray:
@@ -104,7 +104,14 @@ def _sum_columns(g, rows, pitch, total, one, zeros):
 
 
 @device
-def _add_parts(g, rows, pitch, partial, total):
+def _sum_part(part, g, pitch, partial, one, zeros):
+    parts, rows = partial.shape[0], g.size // pitch
+    first, last = rows * part // parts, rows * (part + 1) // parts
+    _sum_columns(g.ctypes.data + first * pitch * 4, last - first, pitch, partial[part], one, zeros)
+
+
+@device
+def _add_parts(g, pitch, partial, total):
     """total[c] = the sums of all parts in order, then what they left: rows that filled no pitch, columns that filled no vector."""
     C, width = total.size, partial.shape[1]
     for c in range(C):
@@ -112,41 +119,52 @@ def _add_parts(g, rows, pitch, partial, total):
         for part in range(partial.shape[0]):
             for j in range(c, width, C):
                 s += partial[part, j]
-        for i in range(rows * pitch + c if c < width else c, g.size, C):
+        for i in range(g.size // pitch * pitch + c if c < width else c, g.size, C):
             s += g[i]
         total[c] = s
 
 
+@device
+def sum_rows(g, pitch, partial, total, one, zeros):
+    for part in range(partial.shape[0]):
+        _sum_part(part, g, pitch, partial, one, zeros)
+    _add_parts(g, pitch, partial, total)
+
+
 @kernel(parallel=True)
 def _bias_gradient(g, pitch, partial, total, one, zeros, workers):
-    parts, rows = partial.shape[0], g.size // pitch
     if workers == 1:
-        for part in range(parts):
-            first, last = rows * part // parts, rows * (part + 1) // parts
-            _sum_columns(g.ctypes.data + first * pitch * 4, last - first, pitch, partial[part], one, zeros)
+        sum_rows(g, pitch, partial, total, one, zeros)
     else:
-        for part in numba.prange(parts):
-            first, last = rows * part // parts, rows * (part + 1) // parts
-            _sum_columns(g.ctypes.data + first * pitch * 4, last - first, pitch, partial[part], one, zeros)
-    _add_parts(g, rows, pitch, partial, total)
+        for part in numba.prange(partial.shape[0]):
+            _sum_part(np.int64(part), g, pitch, partial, one, zeros)
+        _add_parts(g, pitch, partial, total)
 
 
 ONE, ZEROS = np.ones(1, np.float32), np.zeros(1024, np.int64)
 
 
+def partial_sums(shape: tuple[int, ...]) -> tuple[int, np.ndarray]:
+    """(pitch, partial): how a sum over all axes but the last is divided, by shape alone.
+
+    A pitch is what counts as one row: LANES rows side by side where C channels do not fill vectors.
+    """
+    C, size = shape[-1], math.prod(shape)
+    pitch = math.lcm(C, LANES) if C < 256 else C
+    parts = max(1, min(64, size // ELEMENTS, size // pitch))
+    return pitch, np.empty((parts, pitch // LANES * LANES), np.float32)
+
+
 def bias_gradient(g: np.ndarray) -> np.ndarray:
     """sum of g over all axes but the last.   (..., C) -> (C,)
 
-    Where C does not fill vectors, LANES rows side by side do.  The rows are summed in a number of parts that depends on the shape
-    alone, then the parts in order: any number of threads makes the same bits, and the rounding error grows with rows / parts + parts.
+    The parts are summed on their own, then in order: any number of threads makes the same bits, and the rounding error grows with
+    rows / parts + parts.
     """
-    C = g.shape[-1]
-    total = np.empty(C, np.float32)
+    total = np.empty(g.shape[-1], np.float32)
     if g.size == 0:
         total[:] = 0
         return total
-    pitch = math.lcm(C, LANES) if C < 256 else C
-    parts = max(1, min(64, g.size // ELEMENTS, g.size // pitch))
-    partial = np.empty((parts, pitch // LANES * LANES), np.float32)
-    _bias_gradient(as_float32(g).reshape(-1), pitch, partial, total, ONE, ZEROS, 1 if parts < 4 else numba.get_num_threads())
+    pitch, partial = partial_sums(g.shape)
+    _bias_gradient(as_float32(g).reshape(-1), pitch, partial, total, ONE, ZEROS, 1 if len(partial) < 4 else numba.get_num_threads())
     return total
