@@ -135,7 +135,23 @@ def test_dense_vjp_gives_only_what_is_needed():
                 assert_array_equal(part, expected)
 
 
-@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (40_000, 1), (9_000, 3), (3_000, 2 * WIDTH + 5), (2, 3, 4, 5)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (0, 5),
+        (5, 0),
+        (1, 1),
+        (40_000, 1),
+        (9_000, 3),
+        (3_000, 2 * WIDTH + 5),
+        (2, 3, 4, 5),
+        (300, 1001),
+        (3, 257),
+        (5, 255),
+        (1, 300),
+        (70_001, 16),
+    ],
+)
 def test_bias_gradient_of_integers_is_exact(shape):
     g = integers(np.random.default_rng(4), *shape)
     assert_array_equal(bias_gradient(g), g.astype(np.float64).sum(axis=tuple(range(g.ndim - 1))))

@@ -3,16 +3,20 @@
 An activation's derivative is told by its value: relu' = [y > 0], tanh' = 1 - y^2, sigmoid' = y (1 - y).
 """
 
+import math
+
 import numba
 import numpy as np
 
 from ...errors import ShapeError
-from .jit import device, inline, kernel
-from .tile import LANES, WIDTH
 from .vecmath import sigmoid, tanh
+from .jit import device, inline, kernel
+from .tile import HAS_FMA, LANES, WIDTH, make_tile
 
 ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "sigmoid": 3}
 RELU, TANH, SIGMOID = 1, 2, 3
+
+row_wide, row_narrow = make_tile(1, 2, LANES, HAS_FMA), make_tile(1, 1, LANES, HAS_FMA)
 
 ELEMENTS = 1 << 14  # a worker's least share of an elementwise pass: 3 us, the cost of waking a thread
 
@@ -31,22 +35,20 @@ def as_float32(x: np.ndarray) -> np.ndarray:
 
 @device
 def apply_activation(values, activation):
-    """values = act(values) in place, for the two that a tile does not do by itself; a multiple of LANES numbers.
-
-    A constant trip count is what LLVM makes vector code of.
-    """
-    for start in range(0, values.size, LANES):
-        lanes = values[start : start + LANES]
-        if activation == TANH:
-            for j in range(LANES):
-                lanes[j] = tanh(lanes[j])
-        else:
-            for j in range(LANES):
-                lanes[j] = sigmoid(lanes[j])
+    """values = act(values) in place."""
+    if activation == RELU:
+        for i in range(values.size):
+            values[i] = np.float32(0) if values[i] < np.float32(0) else values[i]  # keeps NaN
+    elif activation == TANH:
+        for i in range(values.size):
+            values[i] = tanh(values[i])
+    elif activation == SIGMOID:
+        for i in range(values.size):
+            values[i] = sigmoid(values[i])
 
 
 @inline
-def _scale_by_derivative(g, y, activation, out):
+def scale_by_derivative(g, y, activation, out):
     if activation == RELU:
         for i in range(out.size):
             slope = np.float32(1) if y[i] > np.float32(0) else np.float32(0)
@@ -63,11 +65,11 @@ def _scale_by_derivative(g, y, activation, out):
 def _activation_gradient(g, y, activation, out, workers):
     n = out.size
     if workers == 1:
-        _scale_by_derivative(g, y, activation, out)
+        scale_by_derivative(g, y, activation, out)
     else:
         for worker in numba.prange(workers):
             first, last = n * worker // workers, n * (worker + 1) // workers
-            _scale_by_derivative(g[first:last], y[first:last], activation, out[first:last])
+            scale_by_derivative(g[first:last], y[first:last], activation, out[first:last])
 
 
 def activation_gradient(g: np.ndarray, y: np.ndarray, activation: str | None) -> np.ndarray:
@@ -85,53 +87,84 @@ def activation_gradient(g: np.ndarray, y: np.ndarray, activation: str | None) ->
 
 
 @device
-def _sum_rows(rows, total):
-    """total[j] = sum_i rows[i, j], top to bottom, WIDTH columns at a time."""
-    channels = rows.shape[1]
-    if channels == 1:
-        column = rows.reshape(-1)
+def _sum_columns(g, rows, pitch, total, one, zeros):
+    """total[j] = sum_i g[i * pitch + j], g an address: the product of a row of ones with a matrix.  len(total) is a multiple of LANES."""
+    ones_at, table = one.ctypes.data, zeros.ctypes.data
+    floor = np.float32(-np.inf)
+    for j in range(total.size):
+        total[j] = 0
+    for i0 in range(0, rows, zeros.size):
+        depth = min(zeros.size, rows - i0)
+        for j0 in range(0, total.size, WIDTH):
+            g_at, total_at = g + (i0 * pitch + j0) * 4, total.ctypes.data + j0 * 4
+            if total.size - j0 >= WIDTH:
+                row_wide(ones_at, table, table, depth, g_at, pitch, total_at, table, total_at, table, floor)
+            else:
+                row_narrow(ones_at, table, table, depth, g_at, pitch, total_at, table, total_at, table, floor)
+
+
+@device
+def _sum_part(part, g, pitch, partial, one, zeros):
+    parts, rows = partial.shape[0], g.size // pitch
+    first, last = rows * part // parts, rows * (part + 1) // parts
+    _sum_columns(g.ctypes.data + first * pitch * 4, last - first, pitch, partial[part], one, zeros)
+
+
+@device
+def _add_parts(g, pitch, partial, total):
+    """total[c] = the sums of all parts in order, then what they left: rows that filled no pitch, columns that filled no vector."""
+    C, width = total.size, partial.shape[1]
+    for c in range(C):
         s = np.float32(0)
-        for i in range(column.size):
-            s += column[i]
-        total[0] = s
-    else:
-        total[:] = 0
-        whole = channels // WIDTH * WIDTH
-        for i in range(rows.shape[0]):
-            row = rows[i]
-            for j0 in range(0, whole, WIDTH):
-                source, target = row[j0 : j0 + WIDTH], total[j0 : j0 + WIDTH]
-                for j in range(WIDTH):
-                    target[j] += source[j]
-            for j in range(whole, channels):
-                total[j] += row[j]
+        for part in range(partial.shape[0]):
+            for j in range(c, width, C):
+                s += partial[part, j]
+        for i in range(g.size // pitch * pitch + c if c < width else c, g.size, C):
+            s += g[i]
+        total[c] = s
+
+
+@device
+def sum_rows(g, pitch, partial, total, one, zeros):
+    for part in range(partial.shape[0]):
+        _sum_part(part, g, pitch, partial, one, zeros)
+    _add_parts(g, pitch, partial, total)
 
 
 @kernel(parallel=True)
-def _bias_gradient(g, partial, total, workers):
-    parts = partial.shape[0]
-    N = g.shape[0]
+def _bias_gradient(g, pitch, partial, total, one, zeros, workers):
     if workers == 1:
-        for part in range(parts):
-            _sum_rows(g[N * part // parts : N * (part + 1) // parts], partial[part])
+        sum_rows(g, pitch, partial, total, one, zeros)
     else:
-        for part in numba.prange(parts):
-            _sum_rows(g[N * part // parts : N * (part + 1) // parts], partial[part])
-    _sum_rows(partial, total)
+        for part in numba.prange(partial.shape[0]):
+            _sum_part(np.int64(part), g, pitch, partial, one, zeros)
+        _add_parts(g, pitch, partial, total)
+
+
+ONE, ZEROS = np.ones(1, np.float32), np.zeros(1024, np.int64)
+
+
+def partial_sums(shape: tuple[int, ...]) -> tuple[int, np.ndarray]:
+    """(pitch, partial): how a sum over all axes but the last is divided, by shape alone.
+
+    A pitch is what counts as one row: LANES rows side by side where C channels do not fill vectors.
+    """
+    C, size = shape[-1], math.prod(shape)
+    pitch = math.lcm(C, LANES) if C < 256 else C
+    parts = max(1, min(64, size // ELEMENTS, size // pitch))
+    return pitch, np.empty((parts, pitch // LANES * LANES), np.float32)
 
 
 def bias_gradient(g: np.ndarray) -> np.ndarray:
     """sum of g over all axes but the last.   (..., C) -> (C,)
 
-    The rows are summed in a number of parts that depends on the shape alone, then the parts in order: any number of threads makes
-    the same bits, and the rounding error grows with rows / parts + parts instead of with rows.
+    The parts are summed on their own, then in order: any number of threads makes the same bits, and the rounding error grows with
+    rows / parts + parts.
     """
-    C = g.shape[-1]
-    total = np.empty(C, np.float32)
+    total = np.empty(g.shape[-1], np.float32)
     if g.size == 0:
         total[:] = 0
         return total
-    g = as_float32(g).reshape(-1, C)
-    parts = max(1, min(64, g.size // ELEMENTS, len(g)))
-    _bias_gradient(g, np.empty((parts, C), np.float32), total, 1 if parts == 1 else numba.get_num_threads())
+    pitch, partial = partial_sums(g.shape)
+    _bias_gradient(as_float32(g).reshape(-1), pitch, partial, total, ONE, ZEROS, 1 if len(partial) < 4 else numba.get_num_threads())
     return total

@@ -10,7 +10,17 @@ import numba
 import numpy as np
 
 from ...errors import ShapeError
-from .epilogue import activation_code, activation_gradient, as_float32, bias_gradient
+from .epilogue import (
+    ONE,
+    ZEROS,
+    activation_code,
+    activation_gradient,
+    as_float32,
+    bias_gradient,
+    partial_sums,
+    scale_by_derivative,
+    sum_rows,
+)
 from .jit import device, kernel, scratch
 from .panels import SWEEP_BUFFER, pack, sweep
 from .tile import LANES, ROWS, WIDTH
@@ -20,7 +30,7 @@ CHUNK = CHUNK_TILES * ROWS
 DEPTH = 512
 BUFFER = WIDTH + SWEEP_BUFFER + 4 * CHUNK + 4 * DEPTH + DEPTH * WIDTH
 PARALLEL_FROM = 1 << 20  # multiply-adds: 9 us on one core
-NO_BIAS = np.zeros(0, np.float32)
+NO_BIAS, NOTHING = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
 
 
 @device
@@ -117,12 +127,38 @@ def dense_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, activation
     return gemm(x, w, bias=b, activation=activation)
 
 
+@kernel
+def _small_dense_vjp(g, x, w, y, activation, gs, gx, gw, gb, pitch, partial, one, zeros, no_bias, buffer):
+    if activation != 0:
+        scale_by_derivative(g.reshape(-1), y.reshape(-1), activation, gs.reshape(-1))
+    if gx.size > 0:
+        _multiply(np.int64(0), np.int64(1), gs, False, w, True, no_bias, np.int64(0), gx, gs.shape[1], buffer)
+    if gw.size > 0:
+        _multiply(np.int64(0), np.int64(1), x, True, gs, False, no_bias, np.int64(0), gw, gs.shape[0], buffer)
+    if gb.size > 0:
+        sum_rows(gs.reshape(-1), pitch, partial, gb, one, zeros)
+
+
 def dense_vjp(
     g: np.ndarray, x: np.ndarray, w: np.ndarray, y: np.ndarray, activation: str | None, needs: tuple[bool, bool, bool]
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """With s = x @ w + b and gs = g * act'(y):  gx = gs @ w^T,  gw = x^T @ gs,  gb = sum_n gs; None where not needed.   g: (N, O)"""
-    gs = activation_gradient(g, y, activation)
-    gx = gemm(gs, w, transpose_b=True) if needs[0] else None
-    gw = gemm(x, gs, transpose_a=True) if needs[1] else None
-    gb = bias_gradient(gs) if needs[2] else None
-    return gx, gw, gb
+    code = activation_code(activation)
+    (N, O), I = g.shape, x.shape[1]
+    if g.shape != (len(x), w.shape[1]) or w.shape[0] != I or y.shape != g.shape:
+        raise ShapeError(f"dense_vjp: g is {g.shape}, y is {y.shape}, x is {x.shape}, w is {w.shape}; need g and y like x @ w")
+    if not 0 < N * I * O < PARALLEL_FROM:
+        gs = activation_gradient(g, y, activation)
+        gx = gemm(gs, w, transpose_b=True) if needs[0] else None
+        gw = gemm(x, gs, transpose_a=True) if needs[1] else None
+        gb = bias_gradient(gs) if needs[2] else None
+        return gx, gw, gb
+    # small: four calls of a kernel would cost more than the work, so one does it all; an empty result is not asked for
+    g, x, w, y = as_float32(g), as_float32(x), as_float32(w), as_float32(y)
+    gx = np.empty((N, I), np.float32) if needs[0] else NOTHING
+    gw = np.empty((I, O), np.float32) if needs[1] else NOTHING
+    gb = np.empty(O, np.float32) if needs[2] else NO_BIAS
+    gs = g if code == 0 else np.empty((N, O), np.float32)
+    pitch, partial = partial_sums(g.shape)
+    _small_dense_vjp(g, x, w, y, code, gs, gx, gw, gb, pitch, partial, ONE, ZEROS, NO_BIAS, scratch("gemm", 1, BUFFER)[0])
+    return gx if needs[0] else None, gw if needs[1] else None, gb if needs[2] else None

@@ -53,46 +53,63 @@ def _transpose_block(typing_context, source, source_stride, target, target_strid
     return types.void(*[types.int64] * 4), generate
 
 
-@device
-def pack(b, offsets, stride, depth, width, panel):
-    """panel[k, j] = b[offsets[k] + j * stride] for j < width, zero for width <= j < WIDTH.   panel: (depth, WIDTH), flat"""
-    if stride == 1:
-        for k in range(depth):
-            target = panel[k * WIDTH : (k + 1) * WIDTH]
-            source = b[offsets[k] : offsets[k] + width]
-            if width == WIDTH:
-                for j in range(WIDTH):
-                    target[j] = source[j]
-            else:
-                for j in range(width):
-                    target[j] = source[j]
-                for j in range(width, WIDTH):
-                    target[j] = 0
-        return
-    k = 0
-    whole = width // LANES * LANES
-    while k < depth:
-        block = k + LANES <= depth and offsets[k + LANES - 1] - offsets[k] == LANES - 1  # LANES neighbours: a block to transpose
-        if block:
-            for j in range(0, whole, LANES):
-                source_at = b.ctypes.data + (offsets[k] + j * stride) * 4
-                _transpose_block(source_at, stride, panel.ctypes.data + (k * WIDTH + j) * 4, WIDTH)
-        steps = LANES if block else 1
-        for step in range(k, k + steps):
-            target = panel[step * WIDTH : (step + 1) * WIDTH]
-            for j in range(whole if block else 0, width):
-                target[j] = b[offsets[step] + j * stride]
-            for j in range(width, WIDTH):
-                target[j] = 0
-        k += steps
+@intrinsic
+def _copy_lanes(typing_context, source, target):
+    """target[0:LANES] = source[0:LANES], addresses of floats."""
+
+    def generate(context, builder, signature, arguments):
+        source, target = (builder.inttoptr(address, ir.VectorType(ir.FloatType(), LANES).as_pointer()) for address in arguments)
+        builder.store(builder.load(source, align=4), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def _copy_float(typing_context, source, target):
+    """*target = *source, addresses of floats."""
+
+    def generate(context, builder, signature, arguments):
+        source, target = (builder.inttoptr(address, ir.FloatType().as_pointer()) for address in arguments)
+        builder.store(builder.load(source), target)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
 
 
 @inline
-def _copy_columns(source, source_rows, target, target_rows, width):
-    for r in range(source_rows.size):
-        source_row, target_row = source[source_rows[r] : source_rows[r] + width], target[target_rows[r] : target_rows[r] + width]
-        for j in range(width):
-            target_row[j] = source_row[j]
+def _copy(source, target, width):
+    """Copy `width` floats between two addresses: a slice would count its references, which takes longer than a row of a tile."""
+    whole = width // LANES * LANES
+    for j in range(0, whole, LANES):
+        _copy_lanes(source + j * 4, target + j * 4)
+    for j in range(whole, width):
+        _copy_float(source + j * 4, target + j * 4)
+
+
+@device
+def pack(b, offsets, stride, depth, width, panel):
+    """panel[k, j] = b[offsets[k] + j * stride] for j < width, zero for width <= j < WIDTH.   panel: (depth, WIDTH), flat"""
+    if width < WIDTH:
+        for i in range(depth * WIDTH):
+            panel[i] = 0
+    b_at, panel_at = b.ctypes.data, panel.ctypes.data
+    if stride == 1:
+        for k in range(depth):
+            _copy(b_at + offsets[k] * 4, panel_at + k * WIDTH * 4, width)
+        return
+    k = 0
+    while k < depth:
+        first = 0
+        steps = 1
+        if k + LANES <= depth and offsets[k + LANES - 1] - offsets[k] == LANES - 1:  # LANES neighbours: blocks to transpose
+            first, steps = width // LANES * LANES, LANES
+            for j in range(0, first, LANES):
+                _transpose_block(b_at + (offsets[k] + j * stride) * 4, stride, panel_at + (k * WIDTH + j) * 4, WIDTH)
+        for j in range(first, width):
+            for step in range(k, k + steps):
+                _copy_float(b_at + (offsets[step] + j * stride) * 4, panel_at + (step * WIDTH + j) * 4)
+        k += steps
 
 
 @device
@@ -109,7 +126,8 @@ def sweep(A, B, C, first, last, bias, accumulate, activation, buffer):
     last_rows, last_c_rows, edge_rows, same_row = tables[:ROWS], tables[ROWS : 2 * ROWS], tables[2 * ROWS : 3 * ROWS], tables[3 * ROWS :]
     for r in range(ROWS):
         edge_rows[r], same_row[r] = r * WIDTH, 0
-    direct = width == WIDTH or width == LANES  # else a tile is wider than C: it goes to `edge`, and its columns from there
+    # a tile wider than C goes to `edge`, and its columns from there; so does one that awaits an activation, in one long loop
+    direct = width in (WIDTH, LANES) and activation <= RELU
     columns_at = columns.ctypes.data
     for t in range(first, last):
         i0 = t * ROWS
@@ -122,7 +140,8 @@ def sweep(A, B, C, first, last, bias, accumulate, activation, buffer):
             a_rows_at, c_rows_at = last_rows.ctypes.data, last_c_rows.ctypes.data
         if not direct:
             if accumulate:
-                _copy_columns(c, c_rows[i0 : i0 + present], edge, edge_rows, width)
+                for r in range(present):
+                    _copy(c_at + c_rows[i0 + r] * 4, edge.ctypes.data + r * WIDTH * 4, width)
             c_at, c_rows_at = edge.ctypes.data, edge_rows.ctypes.data
         s_at, s_rows_at = (c_at, c_rows_at) if accumulate else (bias.ctypes.data, same_row.ctypes.data)
         if width <= LANES:
@@ -132,7 +151,5 @@ def sweep(A, B, C, first, last, bias, accumulate, activation, buffer):
         if not direct:
             if activation > RELU:
                 apply_activation(edge[: present * WIDTH], activation)
-            _copy_columns(edge, edge_rows[:present], c, c_rows[i0:], width)
-        elif activation > RELU:
             for r in range(present):
-                apply_activation(c[c_rows[i0 + r] : c_rows[i0 + r] + width], activation)
+                _copy(edge.ctypes.data + r * WIDTH * 4, c.ctypes.data + c_rows[i0 + r] * 4, width)

@@ -6,8 +6,8 @@ Seen pixel by pixel of the result, an image of one channel would fill one lane o
 
 which is added at pixel (sh p + i, sw q + j) of the padded result; a row i of taps is KW * C neighbouring floats, in m and in the image.
 
-Schedule.  An image a worker; a block of rows of g at a time, so that m stays in the cache; additions in the order of p, i, q: the number of
-threads does not change a bit.
+Schedule.  An image a worker; a block of rows of g at a time, so that m stays in the cache; additions in the order of p, i, j, q: the
+number of threads does not change a bit.
 """
 
 import numba
@@ -15,13 +15,12 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from .epilogue import RELU, SIGMOID, TANH
+from .epilogue import apply_activation
 from .gemm import workers_for
 from .jit import device, intrinsic, kernel, scratch
 from .panels import SWEEP_BUFFER, pack, sweep
 from .patches import Padding, Pair
 from .tile import LANES, ROWS, WIDTH
-from .vecmath import sigmoid, tanh
 
 BLOCK = 512  # pixels of g
 
@@ -39,35 +38,33 @@ def _whole_vectors(n: int) -> int:
 
 
 @intrinsic
-def _add_four(typing_context, target, source):
-    """target[0:4] += source[0:4], addresses of floats."""
+def _add_float(typing_context, target, source):
+    """*target += *source.  By address: numba's slices count references, which took three times as long as the additions."""
 
     def generate(context, builder, signature, arguments):
-        target, source = (builder.inttoptr(x, ir.VectorType(ir.FloatType(), 4).as_pointer()) for x in arguments)
-        builder.store(builder.fadd(builder.load(target, align=4), builder.load(source, align=4)), target, align=4)
+        target, source = (builder.inttoptr(address, ir.FloatType().as_pointer()) for address in arguments)
+        builder.store(builder.fadd(builder.load(target), builder.load(source)), target)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
 
 
 @device
-def _scatter(products, stride, OW, sw, run, C, row):
-    """row[sw q C + r] += products[q, r] for r < run."""
-    fours = run // 4 * 4
-    for q in range(OW):
-        source, target = products.ctypes.data + q * stride * 4, row.ctypes.data + q * sw * C * 4
-        for r in range(0, fours, 4):
-            _add_four(target + r * 4, source + r * 4)
-        if fours < run:
-            source_row, target_row = products[q * stride : q * stride + run], row[q * sw * C : q * sw * C + run]
-            for r in range(fours, run):
-                target_row[r] += source_row[r]
+def _scatter(products, stride, OW, step, run, row):
+    """row[step q + r] += products[q stride + r] for r < run; products and row are addresses.
+
+    r is the outer loop although the products lie the other way: neighbouring q overlap in the row, and an addition would wait for the
+    store just before it.
+    """
+    for r in range(run):
+        for q in range(OW):
+            _add_float(row + (q * step + r) * 4, products + (q * stride + r) * 4)
 
 
 @device
 def _image(g, packed, bias, activation, kernel_size, stride, corner, padded_size, gx, tables, buffer):
     OH, OW, O = g.shape
-    H, W, C = gx.shape
+    H, _, C = gx.shape
     (KH, KW), (sh, sw), (top, left), (Hp, Wp) = kernel_size, stride, corner, padded_size
     taps = KH * KW * C
     lanes = -(-taps // LANES) * LANES
@@ -96,22 +93,13 @@ def _image(g, packed, bias, activation, kernel_size, stride, corner, padded_size
             sweep(A, B, target, 0, -(-present * OW // ROWS), zeros, False, 0, workspace)
         for p in range(present):
             for i in range(KH):
-                row = padded[(sh * (p0 + p) + i) * Wp * C :]
-                _scatter(products[p * OW * lanes + i * KW * C :], lanes, OW, sw, KW * C, C, row)
+                row = padded.ctypes.data + (sh * (p0 + p) + i) * Wp * C * 4
+                _scatter(products.ctypes.data + (p * OW * lanes + i * KW * C) * 4, lanes, OW, sw * C, KW * C, row)
     for h in range(H):
         source, target = padded[((top + h) * Wp + left) * C :], gx[h].reshape(-1)
-        if activation == RELU:
-            for i in range(target.size):
-                target[i] = np.float32(0) if source[i] < np.float32(0) else source[i]
-        elif activation == TANH:
-            for i in range(target.size):
-                target[i] = tanh(source[i])
-        elif activation == SIGMOID:
-            for i in range(target.size):
-                target[i] = sigmoid(source[i])
-        else:
-            for i in range(target.size):
-                target[i] = source[i]
+        for i in range(target.size):
+            target[i] = source[i]
+        apply_activation(target, activation)
 
 
 @device
@@ -144,7 +132,7 @@ def multiply_and_scatter(
     g: np.ndarray, w: np.ndarray, stride: Pair, padding: Padding, bias: np.ndarray, activation: int, gx: np.ndarray
 ) -> None:
     """gx = act(bias + the adjoint of convolution, of g)."""
-    (_, OH, OW, O), (_, H, W, C), (KH, KW, _, _) = g.shape, gx.shape, w.shape
+    (_, _, OW, O), (_, H, W, C), (KH, KW, _, _) = g.shape, gx.shape, w.shape
     (top, bottom), (left, right) = padding
     Hp, Wp = H + top + bottom, W + left + right
     lanes = _whole_vectors(KH * KW * C)
