@@ -9,9 +9,9 @@ import numba
 import numpy as np
 
 from ...errors import ShapeError
-from .vecmath import sigmoid, tanh
 from .jit import device, inline, kernel
 from .tile import HAS_FMA, LANES, WIDTH, make_tile
+from .vecmath import sigmoid, tanh
 
 ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "sigmoid": 3}
 RELU, TANH, SIGMOID = 1, 2, 3
