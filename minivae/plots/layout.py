@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 PAGE = 8.0  # inches: the type of a wider figure is larger in proportion, so that it can be read when shrunk to a page
-MARGIN = 0.08  # inches
+MARGIN = 0.12  # inches: text measured at one dpi is a few hundredths longer at another
 SMALL, TEXT, TITLE = 8.0, 9.0, 11.0  # points
 INK, FRAME, FAINT = "0.15", "0.6", "0.9"
 
