@@ -49,14 +49,16 @@ FIGURES = {
     "large reconstructions": lambda: plots.reconstructions(pictures(12, 256, 256, 3), pictures(12, 256, 256, 3)),
     "samples": lambda: plots.samples(pictures(64, 28, 28, 1), "64 samples"),
     "one sample": lambda: plots.samples(pictures(1, 28, 28, 1), "A title that is much wider than the one sample that it stands above"),
-    "three samples": lambda: plots.samples(pictures(3, 32, 20, 3), "3 samples at $5, $6 and x_1^"),
+    "three samples": lambda: plots.samples(pictures(3, 32, 20, 3), "3 samples at $^$"),
     "strips": lambda: plots.samples(pictures(30, 1, 784, 1), "Strips"),
-    "interpolations": lambda: plots.interpolations(pictures(3, 9, 28, 28, 1), ["7 to 2", "a word to another", "$"]),
+    "interpolations": lambda: plots.interpolations(pictures(3, 9, 28, 28, 1), ["7 to 2", "a word to another", "$^$"]),
     "many steps": lambda: plots.interpolations(pictures(1, 40, 28, 28, 1)),
     "one curve": lambda: plots.loss_curves(history(1)),
     "long curves": lambda: plots.loss_curves(history(500)),
     "negative curves": lambda: plots.loss_curves(history(20, -4000.0)),
-    "latent map": lambda: plots.latent_map(*clusters(10), ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "$", "G", "H", "I", "J"]),
+    "latent map": lambda: plots.latent_map(
+        *clusters(10), ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "$^$", "G", "H", "I", "J"]
+    ),
     "latent map of nothing known": lambda: plots.latent_map(clusters(5)[0], None, ()),
     "latent map of one": lambda: plots.latent_map(np.array([[40.0, -3.0]]), np.array([7]), ["Ankle boot"] * 8),
     "latent map of many classes": lambda: plots.latent_map(*clusters(47), []),
@@ -261,6 +263,11 @@ def test_latent_map_shows_every_mean_in_its_class_colour():
     colours = {k: {tuple(c) for c in points.get_facecolors()[labels == k]} for k in range(10)}
     assert all(len(c) == 1 for c in colours.values())
     assert len(set.union(*colours.values())) == 10
+    for text in ax.texts:
+        if text.get_text().startswith("name"):  # in a darker shade of the same colour
+            ((*rgb, _),) = colours[int(text.get_text()[5:])]
+            assert_allclose(np.cross(text.get_color(), rgb), 0, atol=1e-12)
+            assert sum(text.get_color()) < sum(rgb)
     for _ in range(2):
         rendered(fig)
     ((x0, y0), (x1, y1)) = ax.transData.transform([(0, 0), (1, 1)])
@@ -271,7 +278,9 @@ def test_latent_map_shows_every_mean_in_its_class_colour():
 def test_names_stand_at_the_medians_and_apart_where_these_agree():
     far = np.array([[-2.0, 0], [2, 0], [0, 2]])
     labels = np.arange(12) % 3
-    names = {t.get_text(): t.get_position() for t in plots.latent_map(far[labels], labels, ["a", "b"]).axes[0].texts}
+    means = far[labels]
+    means[:3] += 1  # one of each four goes astray
+    names = {t.get_text(): t.get_position() for t in plots.latent_map(means, labels, ["a", "b"]).axes[0].texts}
     assert [names[k] for k in ("a", "b", "2")] == [tuple(p) for p in far]
     fig = plots.latent_map(np.zeros((12, 2)), labels, ["first", "second", "third"])
     rendered(fig)
@@ -281,13 +290,14 @@ def test_names_stand_at_the_medians_and_apart_where_these_agree():
 
 
 def test_a_colour_is_used_again_far_away():
-    """A row of 20 classes, one a unit: the ten colours suffice to keep every class unlike its nearest neighbours."""
-    means = np.repeat(np.stack([np.arange(20.0), np.zeros(20)], axis=1), 3, axis=0)
-    fig = plots.latent_map(means, np.repeat(np.arange(20), 3), ())
+    """Twenty classes in a row, k beside k + 10: ten colours suffice to keep every class unlike the three on either side."""
+    classes = np.arange(20)
+    means = np.stack([2.0 * (classes % 10) + classes // 10, np.zeros(20)], axis=1)
+    fig = plots.latent_map(means, classes, ())
     (points,) = [c for c in fig.axes[0].collections if len(c.get_offsets()) == len(means)]
-    colours = [tuple(c) for c in points.get_facecolors()[::3]]
+    colours = [tuple(c) for c in points.get_facecolors()]
     for i, j in itertools.combinations(range(20), 2):
-        assert colours[i] != colours[j] or j - i >= 3
+        assert colours[i] != colours[j] or abs(means[i, 0] - means[j, 0]) > 3
 
 
 # G. M. Machado et al., "A physiologically-based model for simulation of color vision deficiency", 2009, severity 1.0, in linear RGB
