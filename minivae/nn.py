@@ -262,7 +262,7 @@ class Flatten(Module):
     """(N, ...) -> (N, product)"""
 
     def forward(self, x: Any) -> Tensor:
-        return ops.reshape(x, (len(x), -1 if len(x) else math.prod(x.shape[1:])))
+        return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 class Reshape(Module):
@@ -272,7 +272,7 @@ class Reshape(Module):
         self.shape = shape
 
     def forward(self, x: Any) -> Tensor:
-        return ops.reshape(x, (len(x), *self.shape))
+        return x.reshape(len(x), *self.shape)
 
 
 class Sequential(Module):
