@@ -28,7 +28,10 @@ def _data(value: Value) -> Any:
 
 def _parameters(kind: str, **named: Value) -> tuple[Value, ...]:
     """The parameters, with each number made an array of the others' dtype and device: as a float64 scalar it would promote float32."""
-    like = next((_data(value) for value in named.values() if hasattr(value, "dtype")), np.zeros((), np.float32))
+    given = tuple(named.values())
+    if hasattr(given[0], "dtype") and all(getattr(value, "shape", None) == given[0].shape for value in given[1:]):
+        return given
+    like = next((_data(value) for value in given if hasattr(value, "dtype")), np.zeros((), np.float32))
     values = tuple(value if hasattr(value, "dtype") else xp(like).asarray(value, like.dtype) for value in named.values())
     _broadcast(kind, **dict(zip(named, values, strict=True)))
     return values
@@ -45,7 +48,10 @@ def _broadcast(kind: str, **named: Value) -> tuple[int, ...]:
 
 
 def _check_event(name: str, x: Value, event_ndim: int, *parameters: Value) -> None:
-    shape, own = _data(x).shape, np.broadcast_shapes(*(_data(parameter).shape for parameter in parameters))
+    shape = _data(x).shape
+    if len(shape) >= event_ndim and all(_data(parameter).shape == shape for parameter in parameters):
+        return
+    own = np.broadcast_shapes(*(_data(parameter).shape for parameter in parameters))
     batch, event = own[: max(len(own) - event_ndim, 0)], own[max(len(own) - event_ndim, 0) :]
     if len(shape) < event_ndim or shape[len(shape) - event_ndim :] != event:
         raise ShapeError(f"{name}.log_prob: x is {shape}, one event is {event}; need x of shape (..., {', '.join(map(str, event))})")
@@ -79,7 +85,9 @@ class Gaussian:
 
     def sample(self, rng: Stream, samples: tuple[int, ...] = ()) -> Tensor:
         """mean + sigma eps, eps ~ N(0, I) from rng.     -> (*samples, *batch, *event)"""
-        shape = _broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
+        shape = self.mean.shape
+        if self.logvar.shape != shape:
+            shape = _broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
         return ops.reparameterize(self.mean, self.logvar, rng.normal((*samples, *shape), like=_data(self.mean)))
 
 
