@@ -77,7 +77,7 @@ def test_one_image_does_not_depend_on_its_neighbours():
     assert SPRITES.images(np.array([], np.int64)).shape == (0, 64, 64, 1)
 
 
-TIPS = [[SQUARE, 5, 5, x, 15] for x in (0, 30)] + [[SQUARE, 5, 5, 15, y] for y in (0, 30)]  # at 46 degrees, as far out as pixels are set
+TIPS = [[SQUARE, 5, 5, x, y] for x, y in ((0, 7), (31, 7), (7, 30), (24, 0))]  # at 46 degrees, the farthest pixels that are ever set
 
 
 def test_the_pixels_whose_centres_a_polygon_holds():
