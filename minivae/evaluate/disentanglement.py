@@ -17,7 +17,9 @@ import numpy as np
 
 from ..errors import ShapeError, UsageError
 from ..random import Stream
-from .forest import Forest
+from .forest import Forest, bootstraps
+
+TREES = 10
 
 
 def checked(codes: Any, factors: Any, categorical: Collection[int] = ()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,10 +132,11 @@ def dci(codes: Any, factors: Any, rng: Stream, categorical: Collection[int] = ()
     if len(codes) < 40:
         raise UsageError(f"dci: there are {len(codes)} images; need at least 40, to learn from 30 and to judge by 10")
     train, test = np.split(rng.permutation(len(codes)), [len(codes) * 3 // 4])
+    weights = bootstraps(rng, TREES, len(train))  # the same for every factor, whose order then does not matter
     importance, explained = np.zeros((codes.shape[1], factors.shape[1])), []
     for j, factor in enumerate(factors.T):
         y = np.eye(factor.max() + 1)[factor] if named[j] else factor[:, None].astype(np.float64)
-        forest = Forest(codes[train], y[train], rng)
+        forest = Forest(codes[train], y[train], weights)
         importance[:, j] = forest.importance
         error, spread = ((y[test] - guess) ** 2 for guess in (forest.predict(codes[test]), y[train].mean(axis=0)))
         explained.append(1 - error.sum() / (spread.sum() or 1))

@@ -82,24 +82,26 @@ def cuts(x: np.ndarray) -> np.ndarray:
     return np.unique(ordered[np.linspace(0, len(x) - 1, BINS + 1).astype(np.intp)[1:-1]])
 
 
+def bootstraps(rng: Stream, trees: int, n: int) -> np.ndarray:
+    """How often each of n examples is among n drawn with replacement, once for every tree.     -> (trees, n)"""
+    drawn = (rng.uniform((trees, n)).astype(np.float64) * n).astype(np.intp)
+    return np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(np.float64)
+
+
 @dataclass
 class Forest:
-    """The mean of `trees` trees.     x (N, K), y (N, M)"""
+    """The mean of one tree for each row of weights.     x (N, K), y (N, M), weights (trees, N)"""
 
     x: np.ndarray
     y: np.ndarray
-    rng: Stream
-    trees: int = 10
+    weights: np.ndarray
     depth: int = 10
     least: float = 5
 
     def __post_init__(self) -> None:
         self.edges = [cuts(column) for column in self.x.T]
-        bins, n = self.bins(self.x), len(self.x)
-        self.grown = []
-        for _ in range(self.trees):
-            weight = np.bincount((self.rng.uniform(n).astype(np.float64) * n).astype(np.intp), minlength=n).astype(np.float64)
-            self.grown.append(grow(bins, self.y, weight, self.depth, self.least))
+        bins = self.bins(self.x)
+        self.trees = [grow(bins, self.y, weight, self.depth, self.least) for weight in self.weights]
 
     def bins(self, x: np.ndarray) -> np.ndarray:
         return np.stack([np.searchsorted(edges, column) for edges, column in zip(self.edges, x.T, strict=True)], axis=1)
@@ -107,10 +109,10 @@ class Forest:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(N, K) -> (N, M)"""
         bins = self.bins(x)
-        return np.mean([tree.predict(bins) for tree in self.grown], axis=0)
+        return np.mean([tree.predict(bins) for tree in self.trees], axis=0)
 
     @property
     def importance(self) -> np.ndarray:
         """The share of each feature in the reduction of the squared error; zeros if there was none.     -> (K,)"""
-        total = np.sum([tree.importance for tree in self.grown], axis=0)
+        total = np.sum([tree.importance for tree in self.trees], axis=0)
         return total / (total.sum() or 1)
