@@ -3,5 +3,18 @@
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import active_units, log_likelihood
+from .surgery import Surgery, elbo_surgery
 
-__all__ = ["DCI", "active_units", "beta_vae_score", "dci", "factor_vae_score", "log_likelihood", "mig", "mutual_information", "sap"]
+__all__ = [
+    "DCI",
+    "Surgery",
+    "active_units",
+    "beta_vae_score",
+    "dci",
+    "elbo_surgery",
+    "factor_vae_score",
+    "log_likelihood",
+    "mig",
+    "mutual_information",
+    "sap",
+]
