@@ -2,6 +2,7 @@
 
 from .layers import (
     ACTIVATIONS,
+    FUSED,
     Activation,
     BatchNorm,
     Conv2d,
@@ -18,6 +19,7 @@ from .recurrent import GRU, LSTM
 
 __all__ = [
     "ACTIVATIONS",
+    "FUSED",
     "GRU",
     "LSTM",
     "Activation",
