@@ -84,7 +84,8 @@ def gaps(scores: np.ndarray) -> np.ndarray:
 def mig(codes: Any, factors: Any, bins: int = 20) -> float:
     """Mutual information gap: 1/F sum_j (I(z_best; v_j) - I(z_second; v_j)) / H(v_j)
 
-    Bins of equal width, 20 as is the custom: a factor of more values, in a latent that is not discrete, cannot reach 1.
+    Bins of equal width, 20 as is the custom: a factor of more values, in a latent that is not discrete, cannot reach 1.  The numbers of
+    the paper are for codes drawn from q(z | x), not its means, and for the factors of dSprites without the shape.
 
     R. T. Q. Chen et al., "Isolating sources of disentanglement in variational autoencoders", 2018, eq. 6.
     """
