@@ -17,6 +17,7 @@ from ..data import NAMES, Dataset, cache_folder, load, to_float
 from ..engine import no_graph
 from ..errors import MinivaeError, UsageError
 from ..evaluate import active_units, log_likelihood
+from ..kernels.cpu.jit import cache_folder as kernel_folder
 from ..random import Stream
 from ..training import Run, TrainingConfig, evaluate
 from ..training.checkpoint import write_atomically
@@ -52,6 +53,9 @@ def train(run: Run, data: Dataset, options: argparse.Namespace) -> None:
     size = sum(p.size for p in run.model.parameters())
     print(f"{data.name}: {n:,} images {'x'.join(map(str, data.image_shape))} to train, {len(data.test_images):,} to test")
     print(f"model: {run.model.arch}, {run.model.latent} latents, {size:,} parameters; run folder: {run.folder}", flush=True)
+    kernels = kernel_folder()
+    if kernels is None or not any(kernels.rglob("*.nbi")):
+        print("compiling the kernels for this processor: once, and for about half a minute", flush=True)
     first, start = run.epochs_done, time.perf_counter()
     with tqdm(total=n * config.epochs, initial=n * first, unit=" images", unit_scale=True, disable=None, dynamic_ncols=True) as bar:
 
