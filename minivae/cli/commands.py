@@ -184,13 +184,17 @@ def evaluate_command(options: argparse.Namespace, device: str | None) -> None:
     print(f"  negative ELBO    {losses['loss']:9.3f}   ({losses['loss'] / np.log(2) / np.prod(data.image_shape):.4f} bits per dimension)")
     print(f"  reconstruction   {losses['reconstruction']:9.3f}")
     print(f"  KL               {losses['kl']:9.3f}")
+    same = evaluate(run.model, images[:count], options.seed)["loss"]
     noise = Stream(options.seed).split("importance samples")
     bound = []
     for part in tqdm(parts(images[:count], 100), unit=" batches", disable=None, leave=False):
         bound.append(log_likelihood(run.model, run.on_device(to_float(part)), noise, options.samples))
     values = np.concatenate(bound)
     error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
-    print(f"  -log p(x) <=     {-values.mean():9.3f}   (+- {error:.3f}, k = {options.samples} importance samples, {count:,} images)")
+    print(
+        f"  -log p(x) <=     {-values.mean():9.3f}   (+- {error:.3f}; k = {options.samples} importance samples; "
+        f"the first {count:,} images, whose negative ELBO is {same:.3f})"
+    )
     print(f"  active latents   {int(active_units(encode(run, images)).sum()):5d} of {run.model.latent}")
 
 
