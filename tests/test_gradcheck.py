@@ -238,7 +238,7 @@ def test_no_false_alarm_for_a_vae(seeds):
     for seed in seeds:
         report = gradcheck(small_vae(seed), elements=1, directions=1, seed=seed)
         assert report.ok, f"seed {seed}\n{report}"
-        assert all(0 <= row.float32 < 1e-4 for row in report.rows)
+        assert all(0 <= row.float32 < 1e-3 for row in report.rows)
 
 
 def test_frozen_noise_is_the_same_at_every_precision_and_leaves_no_trace():
