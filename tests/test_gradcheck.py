@@ -307,13 +307,13 @@ def test_bad_questions_get_one_sentence():
         gradcheck(ops.exp, [noise(4)], elements=0)
 
 
-HEAD = ["variable", "shape", "checked", "worst", "at", "analytic", "central", "complex", "error", "dual", "f32"]
+HEAD = ["variable", "shape", "n", "worst", "at", "analytic", "central", "complex", "error", "dual", "f32"]
 
 
 def test_the_report_is_a_table_of_100_columns():
     text = str(gradcheck(small_vae(1), elements=2))
-    assert max(map(len, text.splitlines()[3:])) <= 100
-    assert "the noise frozen, in float64 copies" in text.splitlines()[0]
+    assert max(map(len, text.splitlines())) <= 100
+    assert "noise frozen, in float64 copies" in text.splitlines()[0]
     assert text.splitlines()[3].split() == [
         "variable",
         "shape",

@@ -14,7 +14,7 @@ from .estimates import EPS, complex_step, sweep, unit
 from .report import KINK, OK, WRONG, Report, Row, telling_ratio
 from .subject import Frozen, Subject
 
-METHOD = "against central differences (10 steps, the best chosen), complex steps, and <u, J v> = <J'u, v> for random v"
+METHOD = "the backward pass against central differences (best of 10 steps), complex steps, and random directions"
 SMALLEST = np.finfo(np.float64).tiny  # what a size is divided by when all is 0
 RANK = {OK: 0, KINK: 1, WRONG: 2}
 LOOSE = 1e-3  # a central difference that contradicts a complex step must do so by more than this, and by more than its own error
@@ -62,22 +62,22 @@ def gradcheck(
         )
     u = xp(y).ones_like(y) if y.size == 1 else rng.normal(y.shape, like=xp(y).empty(0, np.float32)).astype(np.float64)
     gradient = subject.gradients(subject.point, u)
-    reference_scale = max((float(abs(g).max(initial=0)) for g in gradient.values()), default=0.0)
+    reference_scale = max(float(abs(g).max()) if g.size else 0.0 for g in gradient.values())
     noise = 64 * EPS * (reference_scale + float(abs(u * y).sum()))  # the rounding of a backward pass over numbers of this size
     floors = float32_floors(subject, gradient, u, noise)
     checker = Checker(subject, y, u, noise, elements, directions, rtol, rng)
     rows = [checker.variable(variable, gradient[variable], floors.get(variable)) for variable in subject.variables]
     total = sum(t.size for t in subject.variables.values())
     precision = "float64 copies" if floors else "float64"
-    frozen_noise = "the noise frozen, " if isinstance(f, Frozen) else ""
-    variables = f"{len(rows)} variable{'s' * (len(rows) != 1)}, {total:,} numbers"
-    title = f"gradients of {name or title_of(f)} by {variables}; {frozen_noise}in {precision}"
+    frozen_noise = "noise frozen, " if isinstance(f, Frozen) else ""
+    variables = f"{len(rows)} variable{'s' * (len(rows) != 1)}, {total:,} number{'s' * (total != 1)}"
+    title = f"gradient of {name or title_of(f)}: {variables}; {frozen_noise}in {precision}"
     return Report(title, METHOD, rows, list(dict.fromkeys(checker.notes)))
 
 
 def title_of(f: Any) -> str:
     if isinstance(f, Frozen):
-        return f"{getattr(f.objective, '__name__', 'the loss')} of {type(f.model).__name__}, {f.batch_size} examples"
+        return f"{getattr(f.objective, '__name__', 'the loss')}({type(f.model).__name__}, {f.batch_size} examples)"
     return str(getattr(f, "__name__", None) or getattr(f, "name", None) or type(f).__name__).replace("<lambda>", "f")
 
 

@@ -107,7 +107,7 @@ def sweep(subject: Subject, name: str, directions: list[Array], scales: list[flo
     steps = np.outer(STEPS, scales)
     for j, v in enumerate(directions):
         touched = xp(y).zeros(y.shape, bool)
-        for i, h in enumerate(steps[:, j]):
+        for i, h in enumerate(steps[:, j].tolist()):
             forward = subject.value(moved(subject.point, name, v, h)) - y
             backward = y - subject.value(moved(subject.point, name, v, -h))
             touched |= (forward != 0) | (backward != 0)

@@ -45,6 +45,7 @@ class Report:
     method: str
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    legend: str = "n: elements checked, the worst is shown; dual: all at once, along random v; f32: float32's noise floor"
 
     @property
     def ok(self) -> bool:
@@ -68,7 +69,7 @@ class Report:
         return f"ok: {agree}, the largest relative error is {worst:.0e}{kinks}"
 
     def __str__(self) -> str:
-        head = ("variable", "shape", "checked", "worst at", "analytic", "central", "complex", "error", "dual", "f32", "")
+        head = ("variable", "shape", "n", "worst at", "analytic", "central", "complex", "error", "dual", "f32", "")
         lines = [head] + [
             (
                 row.name,
@@ -92,7 +93,7 @@ class Report:
             for line in lines
         ]
         causes = [f"{row.name}: {row.cause}" for row in self.rows if row.cause]
-        return "\n".join([self.title, self.method, "", *table, "", *self.notes, *causes, self.verdict()])
+        return "\n".join([self.title, self.method, "", *table, self.legend, "", *self.notes, *causes, self.verdict()])
 
     def plot_v_curve(self, ax: Any = None) -> "Figure":
         """The same as v_curve(report, ax)."""
