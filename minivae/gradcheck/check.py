@@ -14,7 +14,7 @@ from .estimates import EPS, complex_step, sweep, unit
 from .report import KINK, OK, WRONG, Report, Row, telling_ratio
 from .subject import Frozen, Subject
 
-METHOD = "the backward pass against central differences (best of 10 steps), complex steps, and random directions"
+METHOD = "the backward pass against central differences (best of 10 steps), complex steps, random directions"
 SMALLEST = np.finfo(np.float64).tiny  # what a size is divided by when all is 0
 RANK = {OK: 0, KINK: 1, WRONG: 2}
 LOOSE = 1e-3  # a central difference that contradicts a complex step must do so by more than this, and by more than its own error

@@ -45,7 +45,7 @@ class Report:
     method: str
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
-    legend: str = "n: elements checked, the worst is shown; dual: all at once, along random v; f32: float32's noise floor"
+    legend: str = "n: elements checked, the worst is shown; dual: all at once, random v; f32: float32's noise floor"
 
     @property
     def ok(self) -> bool:
