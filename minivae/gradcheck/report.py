@@ -126,7 +126,7 @@ def v_curve(report: Report, ax: Any = None) -> "Figure":
     if not drawn:
         raise UsageError("v_curve: the report has no difference quotients to draw; a check of a function of at least one number has")
     if ax is None:
-        figure = Figure(figsize=(7, 5), layout="constrained")
+        figure = Figure(figsize=(9, 5), layout="constrained")
         ax = figure.add_subplot()
     largest = max(max(abs(row.analytic), abs(row.central)) for row in drawn) or 1.0
     for i, row in enumerate(drawn):
@@ -148,7 +148,8 @@ def v_curve(report: Report, ax: Any = None) -> "Figure":
     ax.set_xlabel("step $h$")
     ax.set_ylabel("relative error of the central difference")
     ax.set_title("central differences against the analytic gradient", fontsize=10)
-    ax.legend(fontsize=7, title="o: the step that was chosen", title_fontsize=7)
+    # beside the curves: they fill the whole field
+    ax.legend(fontsize=7, title="circle: the step that was chosen", title_fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax.figure
 
 
