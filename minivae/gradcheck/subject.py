@@ -101,7 +101,7 @@ class Subject:
             if not isinstance(value, Tensor) and (isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "") == "f"):
                 value = Tensor(np.float64(value) if isinstance(value, float) else value)
             self.arguments.append(value)  # integers, masks and other things are passed on as they are
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and value.number:  # a constant() is one of the other things
                 self.variables[names[i] if names else f"input {i}"] = value
         parameters = f.named_parameters() if hasattr(f, "named_parameters") else {}
         known = {id(tensor) for tensor in self.variables.values()}
