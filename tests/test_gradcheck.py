@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minivae import VAE, Op, Stream, Tensor, constant, elbo, gradients, nn, ops, use_backend
 from minivae.errors import ShapeError, UsageError
-from minivae.gradcheck import assert_gradients, frozen, gradcheck, strategies
+from minivae.gradcheck import FrozenStream, assert_gradients, frozen, gradcheck, strategies
 from minivae.ops.conv import conv2d_reference, conv2d_vjp, correlate_input_adjoint
 from minivae.ops.dense import matmul_reference, matmul_vjp
 from minivae.ops.densities import gaussian_kl_standard_reference, gaussian_kl_standard_vjp, reparameterize_reference
@@ -137,6 +137,15 @@ def test_one_wrong_element_of_thousands_is_found_by_duality():
     assert gradcheck(ops.square, [noise(100, 90)], elements=5).ok
 
 
+def test_a_complex_step_sees_what_differences_cannot():
+    """Under 1e12 a difference quotient has no digits; the complex step has all of them."""
+    wrong = planted(lambda g, x: (2.1 * g * x,), lambda x: (x * x, (x,)))
+    (row,) = gradcheck(lambda x: wrong(x) + 1e12, [np.array([3.0])]).rows
+    assert row.central_error > 0.01 * abs(row.central - row.analytic)
+    assert "is 1.05 everywhere" in row.cause
+    assert gradcheck(lambda x: ops.square(x) + 1e12, [np.array([3.0])]).ok
+
+
 def test_a_wrong_fast_kernel_is_found_by_its_distance_from_float64():
     reference = (lambda x: (x * x, (x,))), (lambda g, x: (2 * g * x,))
     fast = reference[0], lambda g, x: (np.float32(2.01) * g * x,)
@@ -171,6 +180,7 @@ KINKS = {  # f, inputs: right gradients at a kink; what is to be said of it
     "max of equal numbers": (ops.max, [np.array([2.0, 2.0, 1.0])], True),
     "both slopes of relu": (lambda x: ops.relu(x) + 2 * ops.relu(-x), [np.array([0.0, 0.3])], True),
     "far softplus": (ops.softplus, [np.array([-50.0, 50.0, 0.0, -700.0])], False),
+    "a complex logarithm that rounds": (lambda x: ops.softplus(x) * ops.tanh(x * 0.1), [np.array([-29.0])], False),
     "far sigmoid": (ops.sigmoid, [np.array([-50.0, 50.0, 30.0])], False),
     "a constant function": (lambda x: 0 * x + 1.0, [noise(3)], False),
     "large values": (lambda x: ops.square(x).sum() + 1e8, [noise(3)], False),
@@ -255,6 +265,18 @@ def test_frozen_noise_is_the_same_at_every_precision_and_leaves_no_trace():
     assert float(loss()) == pytest.approx(first, rel=1e-6)  # float64 noise would be another draw
 
 
+def test_a_frozen_stream_draws_the_same_numbers_at_every_precision():
+    single, double, plain = (np.zeros(2, kind) for kind in (np.float32, np.float64, np.complex128))
+    for draw in ("uniform", "normal"):
+        a, b, c = (getattr(FrozenStream(Stream(1)), draw)((5, 3), like=like) for like in (single, double, plain))
+        assert (a.dtype, b.dtype, c.dtype) == (np.float32, np.float64, np.float64)
+        assert np.array_equal(a, b)
+        assert np.array_equal(a, c)
+        assert np.array_equal(a, getattr(Stream(1), draw)((5, 3), like=single))
+        child = FrozenStream(Stream(1)).split("child")
+        assert np.array_equal(getattr(child, draw)(4, like=double), getattr(Stream(1).split("child"), draw)(4, like=single))
+
+
 def test_modules_with_moments_and_noise_of_their_own():
     rng = Stream(0)
     model = nn.Sequential(nn.Dense(4, 6, rng), nn.BatchNorm(6), nn.Activation("silu"), nn.Dropout(0.3, rng.split("mask")), nn.LayerNorm(6))
@@ -262,6 +284,7 @@ def test_modules_with_moments_and_noise_of_their_own():
     report = gradcheck(model, [noise(8, 4).astype(np.float32)], elements=4)
     assert report.ok, str(report)
     assert {row.name for row in report.rows} == {"input 0", *model.named_parameters()}
+    assert all(row.float32 < 1e-3 for row in report.rows)  # another mask in float64 would be another function
     assert all(np.array_equal(before[name], a) for name, a in model.state().items())
     assert model.named_streams()["layers.3.rng"].counter == 0
 
@@ -299,6 +322,8 @@ def test_bad_questions_get_one_sentence():
         gradcheck(ops.log, [np.array([0.0, 1.0])])
     with pytest.raises(UsageError, match="nothing to differentiate"):
         gradcheck(ops.exp, [np.array([1, 2])])
+    with pytest.raises(UsageError, match="nothing to differentiate"):
+        gradcheck(ops.exp, [constant(noise(2))])
     with pytest.raises(UsageError, match="input 0 is complex128"):
         gradcheck(ops.exp, [Tensor(np.array([1j]))])
     with pytest.raises(ShapeError, match="returned a tuple"):

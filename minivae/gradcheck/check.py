@@ -144,7 +144,7 @@ class Checker:
         pulled = float((gradient * v).sum())
         step = complex_step(self.subject, name, v, self.u, self.y)
         pushed, noise = step.slope, self.noise + step.slack
-        size = max(float(((gradient * v) ** 2).sum()) ** 0.5, abs(pushed) if math.isfinite(pushed) else 0.0, noise, SMALLEST)
+        size = max(_norm(gradient * v), abs(pushed) if math.isfinite(pushed) else 0.0, noise, SMALLEST)
         verdict = OK
         if not abs(pushed - pulled) <= self.rtol * size + noise:  # or NaN: differences along v decide
             along, one = sweep(self.subject, name, [v], [1.0], self.u, self.y), np.array([pulled])
@@ -203,7 +203,8 @@ def float32_floors(subject: Subject, gradient: dict[str, Array], u: Array, noise
 
     def distances(own: dict[str, Array], exact: dict[str, Array], backend: str | None) -> dict[str, float]:
         rounded = subject.gradients(own, u, backend)
-        return {name: _distance(rounded[name], exact[name], noise) for name in single}
+        largest = max(map(_norm, exact.values()))
+        return {name: _distance(rounded[name], exact[name], largest, noise) for name in single}
 
     fast = distances(subject.own, gradient, None)
     reference = distances(subject.own, gradient, "numpy") if backend == "numba" else fast
@@ -228,10 +229,16 @@ def float32_floors(subject: Subject, gradient: dict[str, Array], u: Array, noise
     }
 
 
-def _distance(rounded: Array, exact: Array, noise: float) -> float:
+def _distance(rounded: Array, exact: Array, largest: float, noise: float) -> float:
+    """|rounded - exact|_2 / |exact|_2; over the largest gradient of all variables where this one is 0 but for rounding."""
     if rounded.shape != exact.shape or not exact.size:
         return 0.0
-    return float(((rounded - exact) ** 2).sum()) ** 0.5 / max(float((exact**2).sum()) ** 0.5, noise, SMALLEST)
+    size = _norm(exact)
+    return _norm(rounded - exact) / max(size if size > noise * exact.size**0.5 else largest, SMALLEST)
+
+
+def _norm(g: Array) -> float:
+    return float((g**2).sum()) ** 0.5
 
 
 def assert_gradients(f: Callable[..., Any], *inputs: Any, rtol: float = 1e-7, elements: int = 20, seed: int = 0) -> None:
