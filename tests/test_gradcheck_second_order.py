@@ -4,19 +4,11 @@ import mpmath
 import numpy as np
 import pytest
 
-from minivae import VAE, Op, Stream, Tensor, elbo, ops
+from minivae import VAE, Stream, Tensor, elbo, ops
 from minivae.errors import ShapeError, UsageError
 from minivae.gradcheck import frozen, gradcheck, hessian, hessian_vector_product, second_order_check
 
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def planted(vjp, forward):
-    op = Op("planted", numpy=(forward, vjp))
-    del Op.registry["planted"]
-    return op
+from .planted import noise, planted
 
 
 def test_hessian_of_a_quadratic_form_is_its_matrix():
