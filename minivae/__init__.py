@@ -1,6 +1,6 @@
 """minivae: variational autoencoders from scratch, to understand them."""
 
-from . import data, nn, ops
+from . import data, gradcheck, nn, ops, quadrature
 from .backend import set_backend, use_backend
 from .distributions import kl
 from .engine import Op, Tensor, constant, gradients, no_graph
@@ -33,12 +33,14 @@ __all__ = [
     "data",
     "elbo",
     "evaluate",
+    "gradcheck",
     "gradients",
     "kl",
     "load_model",
     "nn",
     "no_graph",
     "ops",
+    "quadrature",
     "set_backend",
     "use_backend",
 ]
