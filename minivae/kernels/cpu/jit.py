@@ -38,19 +38,19 @@ def kernel(function: Callable | None = None, *, parallel: bool = False) -> Any:
     """Compile `function` at its first call.  A parallel kernel may be called from any Python thread; calls queue."""
     if function is None:
         return functools.partial(kernel, parallel=parallel)
-    compiled = numba.njit(parallel=parallel, nogil=parallel, **OPTIONS)(function)
+    compiled = numba.njit(parallel=parallel, nogil=parallel, no_cfunc_wrapper=True, **OPTIONS)(function)
     _enable_cache(compiled)
     return _one_at_a_time(compiled) if parallel else compiled
 
 
 def inline(function: Callable) -> Any:
     """A device function: compiled into every kernel that calls it."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
+    return numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
 def device(function: Callable) -> Any:
     """A device function of some size: compiled once, and called."""
-    return numba.njit(**OPTIONS)(function)
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
 intrinsic: Any = numba.extending.intrinsic  # a function written in LLVM's language: its caller sees another signature
