@@ -153,6 +153,15 @@ def test_the_front_door_loads_neither_cupy_nor_matplotlib():
     assert "matplotlib" in imports_of("import minivae, matplotlib")
 
 
+def test_the_function_evaluate_is_not_replaced_by_the_room_of_that_name():
+    import minivae
+    import minivae.cli
+    from minivae.evaluate import log_likelihood
+
+    assert callable(minivae.evaluate)
+    assert callable(log_likelihood)
+
+
 def seconds(statement):
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", statement], cwd=PACKAGE.parent, timeout=60, check=True)
