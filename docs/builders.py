@@ -1,6 +1,7 @@
 """What the pages need beyond Sphinx: mathematics that browsers render without a script, and text made by running the library."""
 
 import io
+import re
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -10,13 +11,22 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 
+FUNCTION = re.compile(r"(<mi>(?:log|tanh|sin|cos)</mi>|<mi>diag</mi>)(?!<mo[^>]*>&#x00028;|</)")
+
+
+def mathml(latex: str, display: str) -> str:
+    """Browsers leave no room around a function's name and a relation like ~: TeX's thin and thick spaces are added."""
+    markup = FUNCTION.sub(r'\1<mspace width="0.17em"/>', convert(latex, display=display))
+    return markup.replace("<mi>&#x0007E;</mi>", '<mo lspace="0.28em" rspace="0.28em">&#x0223C;</mo>')
+
+
 def inline_math(writer: Any, node: nodes.math) -> None:
-    writer.body.append(convert(node.astext()))
+    writer.body.append(mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def block_math(writer: Any, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="equation">{convert(node.astext(), display="block")}</div>')
+    writer.body.append(f'<div class="equation">{mathml(node.astext(), "block")}</div>')
     raise nodes.SkipNode
 
 
@@ -35,9 +45,7 @@ class Executed(SphinxDirective):
             return self.parse_text_to_nodes(printed.getvalue(), allow_section_headings=True)
         if kind == "html":
             return [nodes.raw("", printed.getvalue(), format="html")]
-        block = nodes.literal_block(printed.getvalue(), printed.getvalue().rstrip())
-        block["language"] = "text"
-        return [block]
+        return [nodes.literal_block(printed.getvalue(), printed.getvalue(), language="text")]
 
 
 def as_written(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -46,8 +54,16 @@ def as_written(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines:
         lines[:] = [".. code-block:: text", "   :class: docstring", "", *("   " + line for line in lines), ""]
 
 
+def without_blank_end(app: Sphinx, doctree: nodes.document) -> None:
+    """An excerpt that ends before a def ends with the blank lines before it."""
+    for block in doctree.findall(nodes.literal_block):
+        block.rawsource = block.astext().rstrip()
+        block[:] = [nodes.Text(block.rawsource)]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.add_directive("executed", Executed)
     app.connect("autodoc-process-docstring", as_written)
+    app.connect("doctree-read", without_blank_end)
     return {"parallel_read_safe": False}

@@ -18,6 +18,7 @@ exclude_patterns = ["_build"]
 html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
+autodoc_docstring_signature = False
 autodoc_typehints_format = "short"
 maximum_signature_line_length = 100
 python_use_unqualified_type_names = True

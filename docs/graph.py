@@ -83,5 +83,5 @@ def drawing(model: mv.VAE, loss: Tensor) -> None:
                     f'{side + 2} {end + 12}"/>'
                 )
     tip = '<marker id="tip" markerWidth="7" markerHeight="7" refX="6" refY="3" orient="auto"><path d="M0 0 L7 3 L0 6 z"/></marker>'
-    print(f'<div class="graph"><svg viewBox="0 0 660 {len(ops) * STEP}" width="660" role="img" aria-label="graph of one training step">')
+    print(f'<div class="graph"><svg viewBox="0 -4 660 {len(ops) * STEP}" width="660" role="img" aria-label="graph of one training step">')
     print(f"<defs>{tip}</defs>", *edges, *boxes, "</svg></div>", sep="\n")
