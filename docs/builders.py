@@ -10,13 +10,13 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-
 FUNCTION = re.compile(r"(<mi>(?:log|tanh|sin|cos)</mi>|<mi>diag</mi>)(?!<mo[^>]*>&#x00028;|</)")
 
 
 def mathml(latex: str, display: str) -> str:
-    """Browsers leave no room around a function's name and a relation like ~: TeX's thin and thick spaces are added."""
+    """The spaces of TeX where browsers have others: after the name of a function, around ~, beside the bars of |x|."""
     markup = FUNCTION.sub(r'\1<mspace width="0.17em"/>', convert(latex, display=display))
+    markup = markup.replace("<mo>&#x0007C;</mo>", '<mo lspace="0" rspace="0">&#x0007C;</mo>')
     return markup.replace("<mi>&#x0007E;</mi>", '<mo lspace="0.28em" rspace="0.28em">&#x0223C;</mo>')
 
 
