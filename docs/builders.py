@@ -10,13 +10,15 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-FUNCTION = re.compile(r"(<mi>(?:log|tanh|sin|cos)</mi>|<mi>diag</mi>)(?!<mo[^>]*>&#x00028;|</)")
+FUNCTION = re.compile(r"(<mi>(?:log|tanh|sin|cos|max|min|diag)</mi>)(?!<mo[^>]*>&#x00028;|</)")
 
 
 def mathml(latex: str, display: str) -> str:
-    """The spaces of TeX where browsers have others: after the name of a function, around ~, beside the bars of |x|."""
-    markup = FUNCTION.sub(r'\1<mspace width="0.17em"/>', convert(latex, display=display))
-    markup = markup.replace("<mo>&#x0007C;</mo>", '<mo lspace="0" rspace="0">&#x0007C;</mo>')
+    """The spaces of TeX where browsers have others: around the name of a function, a derivative, ~, and beside the bars of |x|."""
+    markup = re.sub("<mo>(max|min|diag)</mo>", r"<mi>\1</mi>", convert(latex, display=display))
+    markup = FUNCTION.sub(r'\1<mspace width="0.17em"/>', markup)
+    markup = markup.replace("<mo>&#x02202;</mo>", '<mi mathvariant="normal">&#x02202;</mi>')
+    markup = re.sub(r"<mo[^>]*>&#x0007C;</mo>", '<mo lspace="0em" rspace="0em" stretchy="false">&#x0007C;</mo>', markup)
     return markup.replace("<mi>&#x0007E;</mi>", '<mo lspace="0.28em" rspace="0.28em">&#x0223C;</mo>')
 
 
