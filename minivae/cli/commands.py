@@ -19,7 +19,7 @@ from ..errors import MinivaeError, UsageError
 from ..evaluate import active_units, log_likelihood
 from ..kernels.cpu.jit import cache_folder as kernel_folder
 from ..random import Stream
-from ..training import Run, TrainingConfig, evaluate
+from ..training import Run, TrainingConfig, losses
 from ..training.checkpoint import write_atomically
 from ..version import VERSION
 
@@ -179,12 +179,12 @@ def evaluate_command(options: argparse.Namespace, device: str | None) -> None:
     run = Run.open(options.folder, device)
     data = data_of(run, options)
     images, count = data.test_images, min(options.count, len(data.test_images))
-    losses = evaluate(run.model, images, options.seed)
+    terms = losses(run.model, images, options.seed)
     print(f"{data.name}, {len(images):,} test images, after {run.epochs_done} epochs; nats per image")
-    print(f"  negative ELBO    {losses['loss']:9.3f}   ({losses['loss'] / np.log(2) / np.prod(data.image_shape):.4f} bits per dimension)")
-    print(f"  reconstruction   {losses['reconstruction']:9.3f}")
-    print(f"  KL               {losses['kl']:9.3f}")
-    same = evaluate(run.model, images[:count], options.seed)["loss"]
+    print(f"  negative ELBO    {terms['loss']:9.3f}   ({terms['loss'] / np.log(2) / np.prod(data.image_shape):.4f} bits per dimension)")
+    print(f"  reconstruction   {terms['reconstruction']:9.3f}")
+    print(f"  KL               {terms['kl']:9.3f}")
+    same = losses(run.model, images[:count], options.seed)["loss"]
     noise = Stream(options.seed).split("importance samples")
     bound = []
     for part in tqdm(parts(images[:count], 100), unit=" batches", disable=None, leave=False):

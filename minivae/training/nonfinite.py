@@ -40,8 +40,8 @@ def explain(loss: Tensor, params: dict[str, Tensor], where: str) -> NonFiniteErr
             size = sum(part.size for part in tensor.data) if isinstance(tensor.data, tuple) else tensor.size
             shapes = [parent.shape for parent in tensor.parents if parent is not None]
             return NonFiniteError(
-                f"{where}: the op {tensor.op.name} made {_count(tensor.data)} of {size} numbers not finite, from finite inputs of shapes "
-                f"{shapes}; {ADVICE}"
+                f"{where}: the op {tensor.op.name} made {_count(tensor.data)} of {size} numbers not finite, though "
+                f"the tensors that it was made from, {shapes}, are finite; {ADVICE}"
             )
     for tensor in graph:
         tensor.vjp = _checked(tensor, where)
