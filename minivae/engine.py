@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, backend_of, xp
+from .backend import Array, backend_of, cpu_backend, xp
 from .errors import ShapeError
 
 FLOAT32 = np.dtype(np.float32)
@@ -151,7 +151,7 @@ class Op:
 
     def __init__(self, name: str, numpy: Kernel, numba: Kernel | None = None, cupy: Kernel | None = None):
         self.name = name
-        self.reference, self.fast = numpy, {"numba": numba, "cupy": cupy}
+        self.reference, self.numba, self.cupy = numpy, numba or numpy, cupy or numpy
         self.only_reference = numba is None and cupy is None
         code = numpy[1].__code__
         self.takes_needs = "needs" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -159,14 +159,20 @@ class Op:
 
     def kernel(self, arrays: Sequence[Any]) -> Kernel:
         """The (forward, vjp) that serves these arrays: a fast one only if every array is float32."""
-        first = None
+        device = None
         for a in arrays:
-            if hasattr(a, "dtype"):
+            if type(a) is np.ndarray:
+                if a.dtype is not FLOAT32 and a.dtype != FLOAT32:
+                    return self.reference
+                if a.shape:
+                    device = "cpu"
+            elif hasattr(a, "dtype"):
                 if a.dtype != FLOAT32:
                     return self.reference
-                if first is None and a.ndim:
-                    first = a
-        return self.reference if first is None else self.fast.get(backend_of(first)) or self.reference
+                device = backend_of(a) if device is None else device
+        if device == "cupy":
+            return self.cupy
+        return self.numba if device is not None and cpu_backend() == "numba" else self.reference
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         arrays: list[Any] = []
