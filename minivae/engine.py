@@ -232,9 +232,9 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
     if not loss.number:
         raise ShapeError("gradients: the loss depends on no variable; make it from Tensor(...) outside of no_graph()")
     if cotangent is None:
-        if loss.size != 1:
+        if loss.data.size != 1:
             raise ShapeError(f"gradients: the loss has shape {loss.shape}; reduce it to one number, or pass a cotangent of its shape")
-        cotangent = xp(loss.data).ones_like(loss.data)
+        cotangent = xp(loss.data).ones(loss.data.shape, loss.data.dtype)
     elif cotangent.shape != loss.shape:
         raise ShapeError(f"gradients: the cotangent is {cotangent.shape}, the loss is {loss.shape}; need equal shapes")
     total: dict[Tensor, Any] = {loss: cotangent}  # dL/d(tensor) so far; a list for the whole of an op with several outputs
@@ -256,7 +256,12 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
             total[parent] = part
             if parent.parents:
                 heappush(pending, (-parent.number, parent))
-    return [xp(p.data).zeros_like(p.data) if p not in total else xp(p.data).asarray(total[p]) for p in params]
+    return [_array(total[p], p.data) if p in total else xp(p.data).zeros_like(p.data) for p in params]
+
+
+def _array(g: Any, like: Array) -> Array:
+    """g, or the 0-d array of a NumPy scalar."""
+    return xp(like).asarray(g) if isinstance(g, np.generic) else g
 
 
 def _sum(a: Any, b: Any) -> Any:
