@@ -162,7 +162,8 @@ def test_numbers_are_parameters_that_do_not_change_the_dtype(make):
         for numbers, arrays in (((x, 0.3), (x, np.full_like(x, 0.3))), ((0.3, x), (np.full_like(x, 0.3), x))):
             log_prob = make(*numbers).log_prob(x)
             assert log_prob.dtype == dtype
-            assert_array_equal(log_prob.data, make(*arrays).log_prob(x).data)
+            # another shape may take another kernel, which rounds otherwise: a handful of operations on each of three terms
+            assert_allclose(log_prob.data, make(*arrays).log_prob(x).data, rtol=16 * np.finfo(dtype).eps)
 
 
 def test_bernoulli_of_a_certain_pixel_keeps_its_digits():

@@ -7,6 +7,7 @@ import numpy as np
 from ..backend import xp
 from ..engine import Op
 from ..kernels.cpu import densities as kernels
+from ..kernels.cpu import gaussians
 from .activations import sigmoid_of
 
 LOG_2PI = math.log(2 * math.pi)
@@ -98,8 +99,8 @@ def reparameterize_reference(mean, logvar, eps):
     return mean + sigma * eps, (sigma, eps)
 
 
-def reparameterize_vjp(g, sigma, eps):
-    return g, g * sigma * eps / 2, g * sigma
+def reparameterize_vjp(g, sigma, eps, needs):
+    return g, g * sigma * eps / 2, g * sigma if needs[2] else None
 
 
 def gaussian_log_prob_reference(x, mean, logvar, event_ndim=1):
@@ -156,15 +157,44 @@ def _rows(a, event_ndim):
     return a.reshape(math.prod(a.shape[: a.ndim - event_ndim]), -1)
 
 
+def _samples_of(x, mean, logvar):
+    """Whether x (..., M, K) holds samples of one event a row for parameters (M, K)."""
+    return mean.ndim == 2 and mean.shape == logvar.shape == x.shape[-2:] and x.size > 0
+
+
 def reparameterize_numba(mean, logvar, eps):
-    if mean.ndim != 2 or not mean.shape == logvar.shape == eps.shape:
+    if not _samples_of(eps, mean, logvar):
         value, saved = reparameterize_reference(mean, logvar, eps)
         return value, (None, *saved)
-    return kernels.reparameterize(mean, logvar, eps), (logvar, None, eps)
+    z = gaussians.sample(mean, logvar, eps if eps.ndim == 2 else eps.reshape(-1, mean.shape[1]))
+    return z if eps.ndim == 2 else z.reshape(eps.shape), (logvar, None, eps)
 
 
-def reparameterize_numba_vjp(g, logvar, sigma, eps):
-    return kernels.reparameterize_vjp(g, logvar, eps) if sigma is None else reparameterize_vjp(g, sigma, eps)
+def reparameterize_numba_vjp(g, logvar, sigma, eps, needs):
+    if logvar is None or needs[2]:
+        return reparameterize_vjp(g, np.exp(logvar / 2) if sigma is None else sigma, eps, needs)
+    width = logvar.shape[1]
+    return *gaussians.sample_vjp(g.reshape(-1, width), logvar, eps.reshape(-1, width)), None
+
+
+def gaussian_log_prob_numba(x, mean, logvar, event_ndim=1):
+    if event_ndim == 1 and x.ndim > 1 and type(mean) is float and mean == 0 and logvar.ndim == 0 and logvar == 0 and x.size:
+        return gaussians.standard_log_prob(x.reshape(-1, x.shape[-1])).reshape(x.shape[:-1]), ("standard", x)
+    if event_ndim != 1 or not hasattr(mean, "ndim") or not _samples_of(x, mean, logvar):
+        value, saved = gaussian_log_prob_reference(x, mean, logvar, event_ndim)
+        return value, ("reference", *saved)
+    return gaussians.log_prob(x.reshape(-1, mean.shape[1]), mean, logvar).reshape(x.shape[:-1]), ("samples", x, mean, logvar)
+
+
+def gaussian_log_prob_numba_vjp(g, case, *saved):
+    if case == "reference":
+        return gaussian_log_prob_vjp(g, *saved)
+    x = saved[0]
+    rows = x.reshape(-1, x.shape[-1])
+    if case == "standard":
+        return kernels.bernoulli_log_prob_vjp(-g.reshape(-1), rows).reshape(x.shape), None, None
+    gx, gmean, glogvar = gaussians.log_prob_vjp(g.reshape(-1), rows, *saved[1:])
+    return gx.reshape(x.shape), gmean, glogvar
 
 
 def gaussian_kl_standard_numba(mean, logvar, event_ndim=1):
@@ -190,7 +220,11 @@ exp_remainder = Op("exp_remainder", numpy=(exp_remainder_reference, exp_remainde
 reparameterize = Op(
     "reparameterize", numpy=(reparameterize_reference, reparameterize_vjp), numba=(reparameterize_numba, reparameterize_numba_vjp)
 )
-gaussian_log_prob = Op("gaussian_log_prob", numpy=(gaussian_log_prob_reference, gaussian_log_prob_vjp))
+gaussian_log_prob = Op(
+    "gaussian_log_prob",
+    numpy=(gaussian_log_prob_reference, gaussian_log_prob_vjp),
+    numba=(gaussian_log_prob_numba, gaussian_log_prob_numba_vjp),
+)
 gaussian_kl_standard = Op(
     "gaussian_kl_standard",
     numpy=(gaussian_kl_standard_reference, gaussian_kl_standard_vjp),

@@ -1,0 +1,156 @@
+"""Gaussian samples and log-densities of importance samples: R = k M rows of x against M rows of parameters, row i against row i % M.
+
+The forward passes run over the rows of x.  The backward passes run over the rows of the parameters, each adding up the gradients of its
+k samples in order: no two threads write to one row, and the number of threads does not change a bit.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from .elementwise import BLOCK, PARALLEL_FROM
+from .jit import kernel
+from .rows import row, rows
+from .vecmath import F, exp
+
+HALF_LOG_2PI = F(0.5 * math.log(2 * math.pi))
+
+
+def log_prob(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+    """-1/2 sum_k ((x - mean) / sigma)^2 + log sigma^2 + log 2 pi, sigma^2 = e^logvar, in nats.   (R, K), two (M, K) -> (R,)"""
+    x, mean, logvar = rows(x), rows(mean), rows(logvar)
+    value = np.empty(len(x), F)
+    _over(_log_prob, _log_prob_parallel, len(x), x, mean, logvar, value)
+    return value
+
+
+def log_prob_vjp(g: np.ndarray, x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(gx, gmean, glogvar).   (R,), (R, K), two (M, K) -> (R, K), two (M, K)"""
+    x, mean, logvar = rows(x), rows(mean), rows(logvar)
+    gx, gmean, glogvar = np.empty(x.shape, F), np.empty(mean.shape, F), np.empty(mean.shape, F)
+    _over(_log_prob_vjp, _log_prob_vjp_parallel, len(mean), x, mean, logvar, np.ascontiguousarray(g, F), gx, gmean, glogvar)
+    return gx, gmean, glogvar
+
+
+def standard_log_prob(x: np.ndarray) -> np.ndarray:
+    """-1/2 sum_k x^2 + log 2 pi.   (R, K) -> (R,)"""
+    x = rows(x)
+    value = np.empty(len(x), F)
+    _over(_standard, _standard_parallel, len(x), x, value)
+    return value
+
+
+def sample(mean: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> np.ndarray:
+    """z = mean + sigma eps.   two (M, K), (R, K) -> (R, K)"""
+    mean, logvar, eps = rows(mean), rows(logvar), rows(eps)
+    z = np.empty(eps.shape, F)
+    _over(_sample, _sample_parallel, len(eps), eps, mean, logvar, z)
+    return z
+
+
+def sample_vjp(g: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(gmean, glogvar) = (sum g, sum g eps sigma / 2) over the samples of a row.   (R, K), (M, K), (R, K) -> two (M, K)"""
+    g, logvar, eps = rows(g), rows(logvar), rows(eps)
+    gmean, glogvar = np.empty(logvar.shape, F), np.empty(logvar.shape, F)
+    _over(_sample_vjp, _sample_vjp_parallel, len(logvar), g, logvar, eps, gmean, glogvar)
+    return gmean, glogvar
+
+
+def _over(serial, parallel, count, x, *others):
+    """serial(start, stop, ...) over `count` rows, or parallel(rows a task, ...) if x is large."""
+    if x.size < PARALLEL_FROM:
+        serial(0, count, x, *others)
+    else:
+        parallel(max(1, count * BLOCK // x.size), x, *others)
+
+
+@kernel
+def _log_prob(start, stop, x, mean, logvar, value):
+    for i in range(start, stop):
+        x_row, mean_row, logvar_row = row(x, i), row(mean, i % len(mean)), row(logvar, i % len(mean))
+        total = F(0)
+        for k in range(x_row.size):
+            deviation = (x_row[k] - mean_row[k]) * exp(F(-0.5) * logvar_row[k])
+            total += deviation * deviation + logvar_row[k]
+        value[i] = F(-0.5) * total - F(x_row.size) * HALF_LOG_2PI
+
+
+@kernel
+def _log_prob_vjp(start, stop, x, mean, logvar, g, gx, gmean, glogvar):
+    for m in range(start, stop):
+        mean_row, logvar_row, gmean_row, glogvar_row = row(mean, m), row(logvar, m), row(gmean, m), row(glogvar, m)
+        gmean_row[:] = F(0)
+        glogvar_row[:] = F(0)
+        for i in range(m, len(x), len(mean)):
+            x_row, gx_row, g_i = row(x, i), row(gx, i), g[i]
+            for k in range(x_row.size):
+                inverse = exp(F(-0.5) * logvar_row[k])
+                deviation = (x_row[k] - mean_row[k]) * inverse
+                pull = g_i * deviation * inverse
+                gx_row[k] = -pull
+                gmean_row[k] += pull
+                glogvar_row[k] += F(0.5) * g_i * (deviation * deviation - F(1))
+
+
+@kernel
+def _standard(start, stop, x, value):
+    for i in range(start, stop):
+        x_row = row(x, i)
+        total = F(0)
+        for k in range(x_row.size):
+            total += x_row[k] * x_row[k]
+        value[i] = F(-0.5) * total - F(x_row.size) * HALF_LOG_2PI
+
+
+@kernel
+def _sample(start, stop, eps, mean, logvar, z):
+    for i in range(start, stop):
+        eps_row, mean_row, logvar_row, z_row = row(eps, i), row(mean, i % len(mean)), row(logvar, i % len(mean)), row(z, i)
+        for k in range(z_row.size):
+            z_row[k] = mean_row[k] + exp(F(0.5) * logvar_row[k]) * eps_row[k]
+
+
+@kernel
+def _sample_vjp(start, stop, g, logvar, eps, gmean, glogvar):
+    for m in range(start, stop):
+        logvar_row, gmean_row, glogvar_row = row(logvar, m), row(gmean, m), row(glogvar, m)
+        gmean_row[:] = F(0)
+        glogvar_row[:] = F(0)
+        for i in range(m, len(g), len(logvar)):
+            g_row, eps_row = row(g, i), row(eps, i)
+            for k in range(g_row.size):
+                gmean_row[k] += g_row[k]
+                glogvar_row[k] += g_row[k] * eps_row[k]
+        for k in range(glogvar_row.size):
+            glogvar_row[k] *= F(0.5) * exp(F(0.5) * logvar_row[k])
+
+
+@kernel(parallel=True)
+def _log_prob_parallel(task, x, mean, logvar, value):
+    for t in numba.prange((len(x) + task - 1) // task):
+        _log_prob(t * task, min((t + 1) * task, len(x)), x, mean, logvar, value)
+
+
+@kernel(parallel=True)
+def _log_prob_vjp_parallel(task, x, mean, logvar, g, gx, gmean, glogvar):
+    for t in numba.prange((len(mean) + task - 1) // task):
+        _log_prob_vjp(t * task, min((t + 1) * task, len(mean)), x, mean, logvar, g, gx, gmean, glogvar)
+
+
+@kernel(parallel=True)
+def _standard_parallel(task, x, value):
+    for t in numba.prange((len(x) + task - 1) // task):
+        _standard(t * task, min((t + 1) * task, len(x)), x, value)
+
+
+@kernel(parallel=True)
+def _sample_parallel(task, eps, mean, logvar, z):
+    for t in numba.prange((len(eps) + task - 1) // task):
+        _sample(t * task, min((t + 1) * task, len(eps)), eps, mean, logvar, z)
+
+
+@kernel(parallel=True)
+def _sample_vjp_parallel(task, g, logvar, eps, gmean, glogvar):
+    for t in numba.prange((len(logvar) + task - 1) // task):
+        _sample_vjp(t * task, min((t + 1) * task, len(logvar)), g, logvar, eps, gmean, glogvar)
