@@ -11,11 +11,20 @@ from ..kernels.cpu import gaussians
 from .activations import sigmoid_of
 
 LOG_2PI = math.log(2 * math.pi)
-# 1/s - 1/sinh(s) = sum_n COSECH[n] s^(2n+1), from 2 (1 - 2^(1-2n)) zeta(2n) / pi^(2n) with alternating sign
+# 1/s - 1/sinh(s) = sum_n COSECH[n - 1] s^(2n - 1), COSECH[n - 1] = 2 (2^(2n - 1) - 1) B_2n / (2n)! with the Bernoulli numbers B_2n
 COSECH = [
-    (-1) ** (n + 1) * 2 * math.fsum((-1) ** (k + 1) * k ** (-2.0 * n) for k in range(1, 4000)) / math.pi ** (2 * n) for n in range(2, 12)
+    0.16666666666666666,
+    -0.019444444444444445,
+    0.00205026455026455,
+    -0.0002099867724867725,
+    2.1336045641601196e-05,
+    -2.1633474427786596e-06,
+    2.192327134456764e-07,
+    -2.2213930853920414e-08,
+    2.2507674795567867e-09,
+    -2.280510770721821e-10,
+    2.3106421580996967e-11,
 ]
-COSECH.insert(0, 1 / 6)
 
 
 def sum_event(values, event_ndim):
