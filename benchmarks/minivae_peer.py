@@ -56,12 +56,14 @@ def factory(workload: str, init: dict[str, np.ndarray], x: np.ndarray) -> tuple[
     optimizer = mv.Adam(params, lr=1e-4)
     noise = mv.Stream(1)
 
-    def objective(rng: Any) -> mv.Tensor:
+    def objective(x: np.ndarray, rng: Any) -> mv.Tensor:
         return iwae(model, x, rng, samples) if samples else elbo(model, x, rng).loss
 
+    captured = mv.captured(lambda x: objective(x, noise), params)
+
     def step() -> mv.Tensor:
-        loss = objective(noise)
-        optimizer.step(mv.gradients(loss, params))
+        loss, gradients = captured(x)
+        optimizer.step(gradients)
         return loss
 
     initial = [p.data.copy() for p in params]
@@ -70,7 +72,7 @@ def factory(workload: str, init: dict[str, np.ndarray], x: np.ndarray) -> tuple[
         now = [p.data.copy() for p in params]
         for p, a in zip(params, initial, strict=True):
             p.data[...] = a
-        value = objective(Given(eps)).item()
+        value = objective(x, Given(eps)).item()
         for p, a in zip(params, now, strict=True):
             p.data[...] = a
         return value

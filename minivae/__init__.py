@@ -2,6 +2,7 @@
 
 from . import data, evaluate, gradcheck, nn, ops, quadrature
 from .backend import set_backend, use_backend
+from .capture import captured
 from .distributions import kl
 from .engine import Op, Tensor, constant, gradients, no_graph
 from .errors import CheckpointError, DataError, MinivaeError, NonFiniteError, ShapeError, UsageError
@@ -29,6 +30,7 @@ __all__ = [
     "TrainingConfig",
     "UsageError",
     "__version__",
+    "captured",
     "constant",
     "data",
     "elbo",

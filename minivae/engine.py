@@ -25,6 +25,13 @@ FLOAT32 = np.dtype(np.float32)
 _next_number = count(1).__next__
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
+
+def _call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return function(*arguments, **options)
+
+
+runner: ContextVar[Callable[..., Any]] = ContextVar("runner", default=_call)  # what runs a forward or a vjp: see capture.py
+
 Kernel = tuple[Callable[..., Any], Callable[..., Any]]  # forward(*arrays, **options) -> value, saved;  vjp(g, *saved) -> gradients
 
 
@@ -189,7 +196,8 @@ class Op:
                 arrays.append(t)
             parents.append(None)
         forward, vjp = self.reference if self.only_reference else self.kernel(arrays)
-        value, saved = forward(*arrays, **options)
+        run = runner.get()
+        value, saved = forward(*arrays, **options) if run is _call else run(forward, *arrays, **options)
         if isinstance(value, np.generic):
             value = np.asarray(value)  # NumPy reduces to scalars, not to 0-d arrays
         if tracked and _recording.get():
@@ -240,18 +248,20 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
     total: dict[Tensor, Any] = {loss: cotangent}  # dL/d(tensor) so far; a list for the whole of an op with several outputs
     pending = [(-loss.number, loss)] if loss.parents else []  # a heap of the tensors whose vjp has not run, newest first
     keep = set(params)
+    run = runner.get()
     while pending:
         tensor = heappop(pending)[1]
         g = total[tensor] if tensor in keep else total.pop(tensor)
         if type(g) is list:
             g = tuple([xp(part).zeros_like(part) if h is None else h for h, part in zip(g, tensor.data, strict=True)])
-        for parent, part in zip(tensor.parents, tensor.vjp(g, *tensor.saved), strict=False):  # options given by position have no gradient
+        parts = run(tensor.vjp, g, *tensor.saved)
+        for parent, part in zip(tensor.parents, parts, strict=False):  # options given by position have no gradient
             if parent is None or part is None:
                 continue
             if type(part) is not list and part.shape != parent.data.shape:
-                part = unbroadcast(part, parent.data.shape)
+                part = run(unbroadcast, part, parent.data.shape)
             if parent in total:
-                total[parent] = _sum(total[parent], part)
+                total[parent] = run(_sum, total[parent], part)
                 continue
             total[parent] = part
             if parent.parents:

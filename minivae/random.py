@@ -9,6 +9,7 @@ J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
 import hashlib
 import math
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from .kernels.cpu import philox
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 MASK = 0xFFFFFFFF
+witness: ContextVar[Any] = ContextVar("witness", default=None)  # is told of every draw, while a step is captured
 
 
 def philox_reference(counter: int, key: int, blocks: int, module: Any = np) -> Array:
@@ -72,7 +74,19 @@ class Stream:
 
     def uniform(self, shape: tuple[int, ...] | int, like: Array | None = None) -> Array:
         """Uniform on [0, 1), the multiples of 2^-24 (float32) or of 2^-53 (float64); dtype and device of `like`, default float32."""
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        return self._drawn("_uniform", shape, like)
+
+    def normal(self, shape: tuple[int, ...] | int, like: Array | None = None) -> Array:
+        """Standard normal numbers by Box and Muller: sqrt(-2 log u) (cos, sin)(2 pi v); dtype and device of `like`, default float32."""
+        return self._drawn("_normal", shape, like)
+
+    def _drawn(self, method: str, shape: tuple[int, ...] | int, like: Array | None) -> Array:
+        numbers = getattr(self, method)((shape,) if isinstance(shape, int) else tuple(shape), like)
+        if (told := witness.get()) is not None:
+            told(self, method, like, numbers)
+        return numbers
+
+    def _uniform(self, shape: tuple[int, ...], like: Array | None) -> Array:
         n = math.prod(shape)
         if _is_compiled(like):
             u = philox.uniform(self.key, self.counter, n)
@@ -84,16 +98,14 @@ class Stream:
             u = (self.words(n, like) >> 8).astype(np.float32) * np.float32(2.0**-24)
         return u.reshape(shape)
 
-    def normal(self, shape: tuple[int, ...] | int, like: Array | None = None) -> Array:
-        """Standard normal numbers by Box and Muller: sqrt(-2 log u) (cos, sin)(2 pi v); dtype and device of `like`, default float32."""
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    def _normal(self, shape: tuple[int, ...], like: Array | None) -> Array:
         n = math.prod(shape)
         pairs = -(-n // 2)
         if _is_compiled(like):
             z = philox.normal(self.key, self.counter, n)
             self.counter += -(-2 * pairs // 4)
             return z.reshape(shape)
-        u, v = self.uniform((2, pairs), like)
+        u, v = self._uniform((2, pairs), like)
         module = xp(u)
         radius = module.sqrt(-2 * module.log1p(-u))  # 1 - u is in (0, 1]: never log 0
         angle = u.dtype.type(2 * math.pi) * v

@@ -17,6 +17,7 @@ LAYERS = [  # lowest first: a room may import what stands on an earlier line
     ["kernels"],
     ["engine", "random"],
     ["ops", "data"],
+    ["capture"],
     ["gradcheck", "quadrature", "distributions", "nn"],
     ["objectives"],
     ["models"],

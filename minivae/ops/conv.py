@@ -16,6 +16,7 @@ from ..backend import xp
 from ..engine import Op
 from ..errors import ShapeError
 from ..kernels.cpu import conv
+from ..kernels.cpu.jit import kernels_only
 from .dense import fused_activation, fused_activation_gradient
 
 
@@ -135,12 +136,14 @@ def transposed_size(x, w, stride, padding, size):
     return size
 
 
+@kernels_only
 def conv2d_numba(x, w, b=None, stride=1, padding=0, activation=None):
     stride, padding = check_conv("conv2d", x, w, b, 2, stride, padding)
     y = conv.conv2d_forward(x, w, b, stride, padding, activation)
     return y, (x, w, y, stride, padding, activation)
 
 
+@kernels_only
 def conv2d_numba_vjp(g, x, w, y, stride, padding, activation, needs):
     g = conv.activation_gradient(g, y, activation)
     gx = conv.conv2d_input_gradient(g, w, x.shape, stride, padding) if needs[0] else None
@@ -149,6 +152,7 @@ def conv2d_numba_vjp(g, x, w, y, stride, padding, activation, needs):
     return gx, gw, gb
 
 
+@kernels_only
 def conv_transpose2d_numba(x, w, b=None, stride=1, padding=0, size=None, activation=None):
     stride, padding = check_conv("conv_transpose2d", x, w, b, 3, stride, padding)
     size = transposed_size(x, w, stride, padding, size)
@@ -156,6 +160,7 @@ def conv_transpose2d_numba(x, w, b=None, stride=1, padding=0, size=None, activat
     return y, (x, w, y, stride, padding, activation)
 
 
+@kernels_only
 def conv_transpose2d_numba_vjp(g, x, w, y, stride, padding, activation, needs):
     g = conv.activation_gradient(g, y, activation)
     gx = conv.conv2d_forward(g, w, None, stride, padding) if needs[0] else None

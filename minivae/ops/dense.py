@@ -6,6 +6,7 @@ from ..backend import xp
 from ..engine import Op
 from ..errors import ShapeError, UsageError
 from ..kernels.cpu import gemm
+from ..kernels.cpu.jit import kernels_only
 from .activations import sigmoid_of
 
 
@@ -78,18 +79,21 @@ def check_dense(x, w, b):
         raise ShapeError(f"dense: w is {w.shape}, b is {b.shape}; need b.shape == ({w.shape[1]},)")
 
 
+@kernels_only
 def matmul_numba(a, b):
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         return matmul_reference(a, b)
     return gemm.gemm(a, b), (a, b)
 
 
+@kernels_only
 def matmul_numba_vjp(g, a, b, needs):
     if a.ndim != 2 or b.ndim != 2:
         return matmul_vjp(g, a, b, needs)
     return gemm.gemm(g, b, transpose_b=True) if needs[0] else None, gemm.gemm(a, g, transpose_a=True) if needs[1] else None
 
 
+@kernels_only
 def dense_numba(x, w, b=None, activation=None):
     if x.ndim == 2 and w.ndim == 2:
         try:
@@ -104,6 +108,7 @@ def dense_numba(x, w, b=None, activation=None):
     return y.reshape(*x.shape[:-1], w.shape[1]), (rows, w, y, activation, x.shape)
 
 
+@kernels_only
 def dense_numba_vjp(g, rows, w, y, activation, x_shape, needs):
     needs = needs if len(needs) > 2 else (*needs, False)
     if x_shape is None:

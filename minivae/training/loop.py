@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import to_device, xp
+from ..capture import Captured, captured
 from ..data import batches
-from ..engine import gradients, no_graph
+from ..engine import no_graph
 from ..errors import ShapeError, UsageError
 from ..objectives import Terms, elbo
 from ..random import Stream
@@ -61,6 +62,8 @@ class Trainer:
         self.model, self.config, self.objective = model, config, objective
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
         self.epochs_done = 0
+        self.noise = Stream(config.seed)  # what the captured step draws from; its state is that of the step's own stream
+        self.captured: Captured | None = None
 
     def epoch(self, images: np.ndarray, progress: Callable[[int, float], None] | None = None) -> dict[str, float]:
         """One pass over the images in a fresh order.  Returns means over the images: loss, reconstruction, kl (nats), and the mean
@@ -88,18 +91,29 @@ class Trainer:
 
     def step(self, x: np.ndarray, noise: Stream, beta: float, where: str = "training") -> tuple[float, float, float, float]:
         """One update.  Returns loss, reconstruction, kl and the norm of the gradient; a NonFiniteError leaves the parameters alone."""
-        params = self.model.named_parameters()
-        x = _like(self.model, x)
-        terms = self.objective(self.model, x, noise, beta)
-        gs = gradients(terms.loss, list(params.values()))
+        x, before = _like(self.model, x), noise.state()
+        self.noise.set_state(before)
+        terms, gs = self.compiled(beta)(x)
+        noise.set_state(self.noise.state())
         norm = gradient_norm(gs)
         loss = terms.loss.item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise explain(terms.loss, params, where)
+            noise.set_state(before)
+            raise explain(self.objective(self.model, x, noise, beta).loss, self.model.named_parameters(), where)
         if self.config.clip is not None:
             gs = clip_gradients(gs, self.config.clip)
         self.optimizer.step(gs)
-        return loss, float(terms.reconstruction.data.mean()), float(terms.kl.data.mean()), norm
+        return loss, -float(terms.log_likelihood.data.mean()), float(terms.kl.data.mean()), norm
+
+    def compiled(self, beta: float) -> Callable[..., tuple[Terms, list[Any]]]:
+        """The step for this beta: captured where nothing but arrays changes from step to step, eager elsewhere."""
+        params = self.optimizer.params
+        changing = beta != self.config.beta or self.model.named_buffers() or xp(params[0].data) is not np
+        if changing:
+            return Captured(lambda x: self.objective(self.model, x, self.noise, beta), params).eager
+        if self.captured is None:
+            self.captured = captured(lambda x: self.objective(self.model, x, self.noise, self.config.beta), params)
+        return self.captured
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and metadata of everything that decides the next step."""

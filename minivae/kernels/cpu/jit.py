@@ -16,7 +16,8 @@ import pickle
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def kernel(function: Callable | None = None, *, parallel: bool = False) -> Any:
         return functools.partial(kernel, parallel=parallel)
     compiled = njit(parallel=parallel, nogil=parallel, no_cfunc_wrapper=True, **OPTIONS)(function)
     _enable_cache(compiled)
+    _kernels.append(compiled)
     return _one_at_a_time(compiled) if parallel else compiled
 
 
@@ -55,7 +57,8 @@ def device(function: Callable) -> Any:
 
 
 intrinsic: Any = numba.extending.intrinsic  # a function written in LLVM's language: its caller sees another signature
-_parallel_lock = threading.Lock()
+_parallel_lock = threading.RLock()
+_kernels: list[Any] = []
 
 
 def _one_at_a_time(compiled: Callable) -> Callable:
@@ -67,6 +70,47 @@ def _one_at_a_time(compiled: Callable) -> Callable:
             return compiled(*arguments)
 
     return call
+
+
+Call = tuple[Callable, tuple]
+
+
+@contextmanager
+def recorded() -> Iterator[list[Call]]:
+    """Inside the block, every call of a kernel from this thread is also appended to the list that the block is given, as (kernel,
+    arguments): calling them again repeats the work on the same arrays.  Outside of such blocks a call costs nothing more."""
+    calls: list[Call] = []
+    thread = threading.get_ident()
+
+    dispatcher: Any = type(_kernels[0])
+
+    class Recording(dispatcher):
+        def __call__(self, *arguments: Any) -> Any:
+            if threading.get_ident() == thread:
+                calls.append((self, arguments))
+            return super().__call__(*arguments)
+
+    plain = [type(k) for k in _kernels]
+    for k in _kernels:
+        k.__class__ = Recording
+    try:
+        yield calls
+    finally:
+        for k, kind in zip(_kernels, plain, strict=True):
+            k.__class__ = kind
+
+
+def repeat(calls: list[Call]) -> None:
+    """Make the recorded calls again, in order."""
+    with _parallel_lock:
+        for k, arguments in calls:
+            k(*arguments)
+
+
+def kernels_only(function: Callable) -> Callable:
+    """Declares of a function on arrays that all of its work is done in kernels: around them it only makes empty arrays and views."""
+    function.kernels_only = True  # type: ignore[attr-defined]
+    return function
 
 
 _scratch = threading.local()
