@@ -1,0 +1,62 @@
+// Reductions along a row: log-sum-exp and softmax, with their gradients.  A team of threads a row (common.cu).
+#include "common.cu"
+
+__device__ __forceinline__ float largest_of_row(const float* x, long long columns, float* of_warp, bool present) {
+    float largest = -infinity();
+    if (present)
+        for (long long i = threadIdx.x; i < columns; i += blockDim.x) largest = fmaxf(largest, x[i]);
+    largest = team_max(largest, of_warp);
+    return fabsf(largest) < infinity() ? largest : 0;  // -inf - -inf is NaN, and log 0 = -inf is the answer
+}
+
+__device__ __forceinline__ float exponentials_of_row(const float* x, float largest, long long columns, float* of_warp, bool present) {
+    float sum = 0;
+    if (present)
+        for (long long i = threadIdx.x; i < columns; i += blockDim.x) sum += expf(x[i] - largest);
+    return team_sum(sum, of_warp);
+}
+
+// y = m + log sum e^(x - m) with m = max x
+extern "C" __global__ void logsumexp(const float* x, float* y, long long rows, long long columns) {
+    __shared__ float of_warp[WARPS];
+    long long row = row_of_team();
+    bool present = row < rows;
+    float largest = largest_of_row(x + row * columns, columns, of_warp, present);
+    float sum = exponentials_of_row(x + row * columns, largest, columns, of_warp, present);
+    if (present && threadIdx.x == 0) y[row] = logf(sum) + largest;
+}
+
+// gx = g e^(x - y)
+extern "C" __global__ void logsumexp_gradient(const float* g, const float* x, const float* y, float* gx, long long rows, long long columns) {
+    EACH(i, rows * columns) {
+        float of_row = y[i / columns];
+        gx[i] = g[i / columns] * expf(x[i] - (fabsf(of_row) < infinity() ? of_row : 0));
+    }
+}
+
+// y = e^(x - m) / sum e^(x - m)
+extern "C" __global__ void softmax(const float* x, float* y, long long rows, long long columns) {
+    __shared__ float of_warp[WARPS];
+    long long row = row_of_team();
+    bool present = row < rows;
+    x += row * columns;
+    float largest = -infinity();
+    if (present)
+        for (long long i = threadIdx.x; i < columns; i += blockDim.x) largest = fmaxf(largest, x[i]);
+    largest = team_max(largest, of_warp);
+    float sum = exponentials_of_row(x, largest, columns, of_warp, present);
+    if (present)
+        for (long long i = threadIdx.x; i < columns; i += blockDim.x) y[row * columns + i] = expf(x[i] - largest) / sum;
+}
+
+// gx = y (g - <g, y>)
+extern "C" __global__ void softmax_gradient(const float* g, const float* y, float* gx, long long rows, long long columns) {
+    __shared__ float of_warp[WARPS];
+    long long row = row_of_team();
+    float product = 0;
+    if (row < rows)
+        for (long long i = row * columns + threadIdx.x; i < (row + 1) * columns; i += blockDim.x) product += g[i] * y[i];
+    product = team_sum(product, of_warp);
+    if (row < rows)
+        for (long long i = row * columns + threadIdx.x; i < (row + 1) * columns; i += blockDim.x) gx[i] = y[i] * (g[i] - product);
+}
