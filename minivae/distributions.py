@@ -90,7 +90,8 @@ class StandardGaussian:
 
     def log_prob(self, z: Value) -> Tensor:
         """-1/2 sum z^2 + log 2 pi.     z (*batch, K) -> (*batch)"""
-        return ops.gaussian_log_prob(z, 0.0, np.zeros((), _data(z).real.dtype), self.event_ndim)
+        data = _data(z)
+        return ops.gaussian_log_prob(z, 0.0, xp(data).zeros((), data.real.dtype), self.event_ndim)
 
     def sample(self, rng: Stream, shape: tuple[int, ...], like: Any = None) -> Tensor:
         """Standard normal noise, a constant; dtype and device of `like`.     -> shape"""

@@ -19,6 +19,7 @@ import numpy as np
 from .backend import Array, backend_of, xp
 from .errors import ShapeError
 
+FLOAT32 = np.dtype(np.float32)
 _next_number = count().__next__
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
@@ -30,10 +31,13 @@ class Node:
 
     __slots__ = ("number", "op", "outputs", "parents", "saved", "vjp")
 
-    def __init__(self, op: "Op | None" = None, vjp: Any = None, saved: tuple = (), parents: tuple = (), outputs: tuple | None = None):
+    def __init__(self, op: "Op | None" = None, vjp: Any = None, saved: tuple = (), parents: tuple = ()):
         self.number = _next_number()
-        self.op, self.vjp, self.saved, self.parents = op, vjp, saved, parents
-        self.outputs = outputs  # (shape, dtype) of each output when the op has several, else None
+        self.op = op
+        self.vjp = vjp
+        self.saved = saved
+        self.parents = parents
+        self.outputs: tuple | None = None  # (shape, dtype) of each output when the op has several
 
 
 def _method(name: str, swapped: bool = False) -> Callable[..., Any]:
@@ -59,9 +63,13 @@ class Tensor:
     def __init__(self, data: Any):
         if isinstance(data, Tensor):
             raise ShapeError("Tensor(data): data is a Tensor already; pass its .data for a new variable")
-        if not hasattr(data, "dtype") or isinstance(data, np.generic):
-            data = np.asarray(data, dtype=getattr(data, "dtype", None if np.iscomplexobj(data) else np.float32))
-        elif data.dtype.kind in "biu":
+        chosen = hasattr(data, "dtype")  # an array's float64 was somebody's choice, a list's is NumPy's
+        if not chosen or isinstance(data, np.generic):
+            try:
+                data = np.asarray(data)
+            except ValueError as error:
+                raise ShapeError("Tensor(data): the lists are ragged; need float32, float64 or complex numbers in equal rows") from error
+        if data.dtype.kind in "biu" or (data.dtype.kind == "f" and not chosen):
             data = data.astype(np.float32)
         elif data.dtype.kind not in "fc":
             raise ShapeError(f"Tensor(data): dtype {data.dtype} holds no numbers; need float32, float64 or complex")
@@ -143,35 +151,34 @@ class Op:
 
     def __init__(self, name: str, numpy: Kernel, numba: Kernel | None = None, cupy: Kernel | None = None):
         self.name = name
-        self.kernels = {"numpy": numpy, "numba": numba or numpy, "cupy": cupy or numpy}
-        self.has_fast = {"numpy": False, "numba": numba is not None, "cupy": cupy is not None}
+        self.reference, self.fast = numpy, {"numba": numba, "cupy": cupy}
+        self.only_reference = numba is None and cupy is None
         code = numpy[1].__code__
         self.takes_needs = "needs" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         Op.registry[name] = self
 
     def kernel(self, arrays: Sequence[Any]) -> Kernel:
         """The (forward, vjp) that serves these arrays: a fast one only if every array is float32."""
-        kind = "numpy"
+        first = None
         for a in arrays:
-            if hasattr(a, "dtype") and a.ndim:
-                kind = backend_of(a)
-                break
-        if self.has_fast[kind]:
-            for a in arrays:
-                if hasattr(a, "dtype") and a.dtype != np.float32:
-                    return self.kernels["numpy"]
-        return self.kernels[kind]
+            if hasattr(a, "dtype"):
+                if a.dtype != FLOAT32:
+                    return self.reference
+                if first is None and a.ndim:
+                    first = a
+        return self.reference if first is None else self.fast.get(backend_of(first)) or self.reference
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         arrays = [t.data if type(t) is Tensor else t for t in inputs]
-        forward, vjp = self.kernel(arrays)
+        forward, vjp = self.reference if self.only_reference else self.kernel(arrays)
         value, saved = forward(*arrays, **options)
         node = None
         if _recording.get():
             parents = tuple([t if type(t) is Tensor and t.node is not None else None for t in inputs])
             if parents.count(None) < len(parents):
-                outputs = tuple([(v.shape, v.dtype) for v in value]) if type(value) is tuple else None
-                node = Node(self, vjp, saved, parents, outputs)
+                node = Node(self, vjp, saved, parents)
+                if type(value) is tuple:
+                    node.outputs = tuple([(v.shape, v.dtype) for v in value])
         if type(value) is tuple:
             return tuple([_output(v, node, i) for i, v in enumerate(value)])
         return _output(value, node, 0)
@@ -211,40 +218,39 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
         cotangent = xp(loss.data).ones_like(loss.data)
     elif cotangent.shape != loss.shape:
         raise ShapeError(f"gradients: the cotangent is {cotangent.shape}, the loss is {loss.shape}; need equal shapes")
-    total: dict[Node, Any] = {}  # node -> dL/d(output); a list of them for an op with several outputs
-    pending: list[int] = []  # minus the numbers of the nodes in `total` whose vjp has not run: a heap, newest first
-    by_number: dict[int, Node] = {}
-
-    def add(tensor: Tensor, g: Array) -> None:
-        node = tensor.node
-        assert node is not None
-        if node not in total:
-            total[node] = None if node.outputs is None else [None] * len(node.outputs)
-            if node.op is not None:
-                heappush(pending, -node.number)
-                by_number[node.number] = node
-        if node.outputs is None:
-            total[node] = g if total[node] is None else total[node] + g
-        else:
-            before = total[node][tensor.index]
-            total[node][tensor.index] = g if before is None else before + g
-
+    total: dict[Node, Any] = {loss.node: cotangent}  # node -> dL/d(output); a list of them for an op with several outputs
+    if loss.node.outputs is not None:
+        total[loss.node] = [cotangent if i == loss.index else None for i in range(len(loss.node.outputs))]
+    pending = [(-loss.node.number, loss.node)]  # a heap of the nodes in `total` whose vjp has not run, newest first
     keep = {p.node for p in params}
-    add(loss, cotangent)
     while pending:
-        node = by_number.pop(-heappop(pending))
+        node = heappop(pending)[1]
+        if node.op is None:
+            continue
         g = total[node] if node in keep else total.pop(node)
-        assert node.op is not None
         if node.outputs is not None:
             module = xp(next(part for part in g if part is not None))
-            g = tuple(module.zeros(*output) if part is None else part for part, output in zip(g, node.outputs, strict=True))
+            g = tuple([module.zeros(*output) if part is None else part for part, output in zip(g, node.outputs, strict=True)])
         if node.op.takes_needs:
             parts = node.vjp(g, *node.saved, needs=tuple([p is not None for p in node.parents]))
         else:
             parts = node.vjp(g, *node.saved)
         for parent, part in zip(node.parents, parts, strict=False):  # options given by position have no gradient
-            if parent is not None and part is not None:
-                add(parent, part if part.shape == parent.data.shape else unbroadcast(part, parent.data.shape))
+            if parent is None or part is None:
+                continue
+            if part.shape != parent.data.shape:
+                part = unbroadcast(part, parent.data.shape)
+            source = parent.node
+            assert source is not None
+            if source not in total:
+                total[source] = None if source.outputs is None else [None] * len(source.outputs)
+                heappush(pending, (-source.number, source))
+            if source.outputs is None:
+                before = total[source]
+                total[source] = part if before is None else before + part
+            else:
+                before = total[source][parent.index]
+                total[source][parent.index] = part if before is None else before + part
 
     def result(p: Tensor) -> Array:
         g = total.get(p.node) if p.node is not None else None

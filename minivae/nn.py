@@ -30,6 +30,11 @@ ACTIVATIONS: dict[str | None, Callable[..., Any]] = {
 FUSED = (None, "relu", "tanh", "sigmoid")  # the layers' ops end with these
 
 
+def _first_names(found: dict[str, Any]) -> dict[str, Any]:
+    first = {id(value): name for name, value in reversed(found.items())}
+    return {name: value for name, value in found.items() if first[id(value)] == name}
+
+
 class Module:
     """Base of layers and models.  Subclasses set attributes in __init__ and define forward(x)."""
 
@@ -49,11 +54,11 @@ class Module:
                 yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
 
     def named_parameters(self) -> dict[str, Tensor]:
-        """{"encoder.0.w": Tensor, ...}: everything that the optimizer moves."""
+        """{"encoder.0.w": Tensor, ...}: everything that the optimizer moves; what is shared, once, by its first name."""
         found = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         for name, child in self.children():
             found |= {f"{name}.{inner}": value for inner, value in child.named_parameters().items()}
-        return found
+        return _first_names(found)
 
     def parameters(self) -> list[Tensor]:
         return list(self.named_parameters().values())
@@ -63,7 +68,7 @@ class Module:
         found = {name: value for name, value in vars(self).items() if name in getattr(self, "buffers", ())}
         for name, child in self.children():
             found |= {f"{name}.{inner}": value for inner, value in child.named_buffers().items()}
-        return found
+        return _first_names(found)
 
     def named_streams(self) -> dict[str, Stream]:
         """The streams that layers draw from: their counters belong to a checkpoint."""

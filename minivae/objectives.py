@@ -3,9 +3,11 @@
 Losses are nats per image: sums over pixels and latents, the mean over the batch.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from . import ops
 from .distributions import kl
 from .engine import Tensor
 from .random import Stream
@@ -33,3 +35,14 @@ def elbo(model: Any, x: Any, rng: Stream, beta: float = 1.0) -> Terms:
     divergence = kl(q, model.prior)
     loss = (reconstruction + (divergence if beta == 1 else beta * divergence)).mean()
     return Terms(loss, reconstruction, divergence)
+
+
+def iwae(model: Any, x: Any, rng: Stream, samples: int = 50) -> Tensor:
+    """loss = mean_n -log 1/k sum_i p(x, z_i) / q(z_i | x), z_i ~ q(z | x), k = samples: a tighter bound than the ELBO for k > 1.     -> ()
+
+    Y. Burda, R. Grosse and R. Salakhutdinov, "Importance weighted autoencoders", 2016, eq. 8.
+    """
+    q = model.encode(x)
+    z = q.sample(rng, (samples,))  # (k, N, K)
+    log_weights = model.decode(z).log_prob(x) + (model.prior.log_prob(z) - q.log_prob(z))  # (k, N)
+    return math.log(samples) - ops.logsumexp(log_weights, axis=0).mean()

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, xp
+from .backend import Array, backend_of, xp
 from .errors import UsageError
+from .kernels.cpu import philox
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -73,7 +74,10 @@ class Stream:
         """Uniform on [0, 1), the multiples of 2^-24 (float32) or of 2^-53 (float64); dtype and device of `like`, default float32."""
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         n = math.prod(shape)
-        if _is_double(like):
+        if _is_compiled(like):
+            u = philox.uniform(self.key, self.counter, n)
+            self.counter += -(-n // 4)
+        elif _is_double(like):
             high, low = self.words(2 * n, like).reshape(2, n).astype(np.uint64)
             u = ((high << 21) | (low >> 11)).astype(np.float64) * 2.0**-53
         else:
@@ -85,6 +89,10 @@ class Stream:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         n = math.prod(shape)
         pairs = -(-n // 2)
+        if _is_compiled(like):
+            z = philox.normal(self.key, self.counter, n)
+            self.counter += -(-2 * pairs // 4)
+            return z.reshape(shape)
         u, v = self.uniform((2, pairs), like)
         module = xp(u)
         radius = module.sqrt(-2 * module.log1p(-u))  # 1 - u is in (0, 1]: never log 0
@@ -99,3 +107,7 @@ class Stream:
 
 def _is_double(like: Array | None) -> bool:
     return like is not None and like.dtype in (np.float64, np.complex128)
+
+
+def _is_compiled(like: Array | None) -> bool:
+    return (like is None or like.dtype == np.float32) and backend_of(like) == "numba"

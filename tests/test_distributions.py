@@ -18,6 +18,12 @@ LOGITS = [0.0, 1e-6, -1e-6, 0.3, -0.3, 30.0, -30.0]
 rng = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def the_same_numbers_in_any_order_of_tests():
+    global rng
+    rng = np.random.default_rng(0)
+
+
 def density(distribution):
     """The density of a one-element event as a function of a Python number."""
     return lambda x: float(np.exp(distribution.log_prob(np.array([x])).data))

@@ -162,15 +162,19 @@ class Story:
         """E_q[log p(x, z) - log q(z)] by adaptive quadrature."""
         return self.integral(lambda z: np.exp(self.log_q(z)) * (self.log_joint(z) - self.log_q(z)), self.mean, self.sigma)
 
+    def library_elbo(self):
+        """E_q[log p(x | z)] of the library's densities, by Gauss-Legendre quadrature on 24 panels of one sigma, less the closed-form KL."""
+        nodes, weights = special.roots_legendre(30)
+        z = (self.mean + self.sigma * (np.arange(-12, 12)[:, None] + (nodes + 1) / 2)).reshape(-1, 1)
+        expectation = np.tile(weights, 24) * self.sigma / 2 * np.exp(self.q.log_prob(z).data) @ self.decode(z).log_prob(self.x).data
+        return expectation - kl(self.q, StandardGaussian()).item()
+
 
 story = Story()
 
 
 def test_the_elbo_is_the_integral_it_stands_for():
-    nodes, weights = special.roots_hermite(150)
-    z = story.mean + story.sigma * math.sqrt(2) * nodes
-    reconstruction = weights / math.sqrt(math.pi) @ story.decode(z[:, None]).log_prob(story.x).data
-    assert_allclose(reconstruction - kl(story.q, StandardGaussian()).item(), story.elbo(), rtol=1e-9)
+    assert_allclose(story.library_elbo(), story.elbo(), rtol=1e-9)
 
 
 def test_the_gap_is_the_divergence_to_the_posterior():
@@ -180,11 +184,8 @@ def test_the_gap_is_the_divergence_to_the_posterior():
     assert_allclose(special.logsumexp(story.log_joint(z)) + math.log(z[1] - z[0]), log_evidence, rtol=1e-12)
     log_posterior = story.log_joint(z) - log_evidence
     gap = (np.exp(story.log_q(z)) * (story.log_q(z) - log_posterior)).sum() * (z[1] - z[0])
-    nodes, weights = special.roots_hermite(150)
-    library = story.decode((story.mean + story.sigma * math.sqrt(2) * nodes)[:, None]).log_prob(story.x).data
-    elbo = weights / math.sqrt(math.pi) @ library - kl(story.q, StandardGaussian()).item()
     assert gap > 0.01
-    assert_allclose(log_evidence - elbo, gap, rtol=1e-9)
+    assert_allclose(log_evidence - story.library_elbo(), gap, rtol=1e-9)
 
 
 def test_the_sampled_elbo_is_unbiased():

@@ -2,6 +2,7 @@
 
 from ..backend import xp
 from ..engine import Op
+from ..kernels.cpu.elementwise import SAVES, unary, unary_vjp
 
 
 def sigmoid_of(x):
@@ -114,12 +115,34 @@ def log_softmax_vjp(g, y, axis):
     return (g - xp(y).exp(y) * g.sum(axis=axis, keepdims=True),)
 
 
-relu = Op("relu", numpy=(relu_reference, relu_vjp))
-leaky_relu = Op("leaky_relu", numpy=(leaky_relu_reference, leaky_relu_vjp))
-elu = Op("elu", numpy=(elu_reference, elu_vjp))
-silu = Op("silu", numpy=(silu_reference, silu_vjp))
-tanh = Op("tanh", numpy=(tanh_reference, tanh_vjp))
-sigmoid = Op("sigmoid", numpy=(sigmoid_reference, sigmoid_vjp))
-softplus = Op("softplus", numpy=(softplus_reference, softplus_vjp))
+def compiled(name):
+    """The pair of fast kernels of an elementwise function; `option` is leaky_relu's slope or elu's alpha."""
+
+    def forward(x, option=0.0):
+        y = unary(name, x, option)
+        return y, (x if SAVES[name] == "x" else y, option)
+
+    def vjp(g, saved, option):
+        return (unary_vjp(name, g, saved, option),)
+
+    return forward, vjp
+
+
+def leaky_relu_numba(x, slope=0.01):
+    return compiled_leaky_relu[0](x, slope)
+
+
+def elu_numba(x, alpha=1.0):
+    return compiled_elu[0](x, alpha)
+
+
+compiled_leaky_relu, compiled_elu = compiled("leaky_relu"), compiled("elu")
+relu = Op("relu", numpy=(relu_reference, relu_vjp), numba=compiled("relu"))
+leaky_relu = Op("leaky_relu", numpy=(leaky_relu_reference, leaky_relu_vjp), numba=(leaky_relu_numba, compiled_leaky_relu[1]))
+elu = Op("elu", numpy=(elu_reference, elu_vjp), numba=(elu_numba, compiled_elu[1]))
+silu = Op("silu", numpy=(silu_reference, silu_vjp), numba=compiled("silu"))
+tanh = Op("tanh", numpy=(tanh_reference, tanh_vjp), numba=compiled("tanh"))
+sigmoid = Op("sigmoid", numpy=(sigmoid_reference, sigmoid_vjp), numba=compiled("sigmoid"))
+softplus = Op("softplus", numpy=(softplus_reference, softplus_vjp), numba=compiled("softplus"))
 softmax = Op("softmax", numpy=(softmax_reference, softmax_vjp))
 log_softmax = Op("log_softmax", numpy=(log_softmax_reference, log_softmax_vjp))

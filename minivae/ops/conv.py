@@ -15,12 +15,17 @@ import numpy as np
 from ..backend import xp
 from ..engine import Op
 from ..errors import ShapeError
+from ..kernels.cpu import conv
 from .dense import fused_activation, fused_activation_gradient
 
 
 def pair(value):
     """2 -> (2, 2)"""
-    return (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    if isinstance(value, int | np.integer):
+        return value, value
+    if len(value) != 2:
+        raise ShapeError(f"{tuple(value)} is no pair; need one number for both axes, or two: height and width, or before and after")
+    return tuple(value)
 
 
 def padding_pairs(padding):
@@ -130,5 +135,38 @@ def transposed_size(x, w, stride, padding, size):
     return size
 
 
-conv2d = Op("conv2d", numpy=(conv2d_reference, conv2d_vjp))
-conv_transpose2d = Op("conv_transpose2d", numpy=(conv_transpose2d_reference, conv_transpose2d_vjp))
+def conv2d_numba(x, w, b=None, stride=1, padding=0, activation=None):
+    stride, padding = check_conv("conv2d", x, w, b, 2, stride, padding)
+    y = conv.conv2d_forward(x, w, b, stride, padding, activation)
+    return y, (x, w, y, stride, padding, activation)
+
+
+def conv2d_numba_vjp(g, x, w, y, stride, padding, activation, needs):
+    g = conv.activation_gradient(g, y, activation)
+    gx = conv.conv2d_input_gradient(g, w, x.shape, stride, padding) if needs[0] else None
+    gw = conv.conv2d_weight_gradient(x, g, w.shape[:2], stride, padding) if needs[1] else None
+    gb = conv.bias_gradient(g) if len(needs) > 2 and needs[2] else None
+    return gx, gw, gb
+
+
+def conv_transpose2d_numba(x, w, b=None, stride=1, padding=0, size=None, activation=None):
+    stride, padding = check_conv("conv_transpose2d", x, w, b, 3, stride, padding)
+    size = transposed_size(x, w, stride, padding, size)
+    y = conv.conv2d_input_gradient(x, w, (x.shape[0], *size, w.shape[2]), stride, padding, b, activation)
+    return y, (x, w, y, stride, padding, activation)
+
+
+def conv_transpose2d_numba_vjp(g, x, w, y, stride, padding, activation, needs):
+    g = conv.activation_gradient(g, y, activation)
+    gx = conv.conv2d_forward(g, w, None, stride, padding) if needs[0] else None
+    gw = conv.conv2d_weight_gradient(g, x, w.shape[:2], stride, padding) if needs[1] else None
+    gb = conv.bias_gradient(g) if len(needs) > 2 and needs[2] else None
+    return gx, gw, gb
+
+
+conv2d = Op("conv2d", numpy=(conv2d_reference, conv2d_vjp), numba=(conv2d_numba, conv2d_numba_vjp))
+conv_transpose2d = Op(
+    "conv_transpose2d",
+    numpy=(conv_transpose2d_reference, conv_transpose2d_vjp),
+    numba=(conv_transpose2d_numba, conv_transpose2d_numba_vjp),
+)

@@ -5,6 +5,7 @@ import math
 from ..backend import xp
 from ..engine import Op
 from ..errors import ShapeError, UsageError
+from ..kernels.cpu import gemm
 from .activations import sigmoid_of
 
 
@@ -77,5 +78,29 @@ def check_dense(x, w, b):
         raise ShapeError(f"dense: w is {w.shape}, b is {b.shape}; need b.shape == ({w.shape[1]},)")
 
 
-matmul = Op("matmul", numpy=(matmul_reference, matmul_vjp))
-dense = Op("dense", numpy=(dense_reference, dense_vjp))
+def matmul_numba(a, b):
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        return matmul_reference(a, b)
+    return gemm.gemm(a, b), (a, b)
+
+
+def matmul_numba_vjp(g, a, b, needs):
+    if a.ndim != 2 or b.ndim != 2:
+        return matmul_vjp(g, a, b, needs)
+    return gemm.gemm(g, b, transpose_b=True) if needs[0] else None, gemm.gemm(a, g, transpose_a=True) if needs[1] else None
+
+
+def dense_numba(x, w, b=None, activation=None):
+    check_dense(x, w, b)
+    rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), w.shape[0])
+    y = gemm.dense_forward(rows, w, b, activation)
+    return (y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[1])), (rows, w, y, activation, x.shape)
+
+
+def dense_numba_vjp(g, rows, w, y, activation, x_shape, needs):
+    gx, gw, gb = gemm.dense_vjp(g.reshape(y.shape), rows, w, y, activation, needs if len(needs) > 2 else (*needs, False))
+    return gx if gx is None else gx.reshape(x_shape), gw, gb
+
+
+matmul = Op("matmul", numpy=(matmul_reference, matmul_vjp), numba=(matmul_numba, matmul_numba_vjp))
+dense = Op("dense", numpy=(dense_reference, dense_vjp), numba=(dense_numba, dense_numba_vjp))

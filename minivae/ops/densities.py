@@ -6,6 +6,7 @@ import numpy as np
 
 from ..backend import xp
 from ..engine import Op
+from ..kernels.cpu import densities as kernels
 from .activations import sigmoid_of
 
 LOG_2PI = math.log(2 * math.pi)
@@ -132,12 +133,66 @@ def gaussian_kl_standard_vjp(g, mean, logvar, shape):
         return g * mean, g * xp(logvar).expm1(logvar) / 2
 
 
-bernoulli_log_prob = Op("bernoulli_log_prob", numpy=(bernoulli_log_prob_reference, bernoulli_log_prob_vjp))
+# --- fast kernels, for the shapes of a VAE: rows of events; anything else runs the reference ----------------------------------------
+
+
+def bernoulli_log_prob_numba(logits, x, event_ndim=1):
+    n = x.ndim - event_ndim  # x may be shared by leading axes of logits: importance samples
+    if not 0 < n <= 1 or logits.shape[logits.ndim - x.ndim :] != x.shape or not x.size:
+        value, saved = bernoulli_log_prob_reference(logits, x, event_ndim)
+        return value, (None, *saved)
+    log_prob, residual = kernels.bernoulli_log_prob(_rows(logits, event_ndim), _rows(x, event_ndim))
+    return log_prob.reshape(logits.shape[: logits.ndim - event_ndim]), (residual, logits, x, logits.shape)
+
+
+def bernoulli_log_prob_numba_vjp(g, residual, logits, x, shape, needs):
+    if residual is None:
+        return bernoulli_log_prob_vjp(g, logits, x, shape, needs)
+    glogits = kernels.bernoulli_log_prob_vjp(g.reshape(-1), residual).reshape(shape)
+    return glogits, per_event(g, shape) * logits if needs[1] else None
+
+
+def _rows(a, event_ndim):
+    return a.reshape(math.prod(a.shape[: a.ndim - event_ndim]), -1)
+
+
+def reparameterize_numba(mean, logvar, eps):
+    if mean.ndim != 2 or not mean.shape == logvar.shape == eps.shape:
+        value, saved = reparameterize_reference(mean, logvar, eps)
+        return value, (None, *saved)
+    return kernels.reparameterize(mean, logvar, eps), (logvar, None, eps)
+
+
+def reparameterize_numba_vjp(g, logvar, sigma, eps):
+    return kernels.reparameterize_vjp(g, logvar, eps) if sigma is None else reparameterize_vjp(g, sigma, eps)
+
+
+def gaussian_kl_standard_numba(mean, logvar, event_ndim=1):
+    if mean.ndim != 2 or event_ndim != 1 or mean.shape != logvar.shape:
+        return gaussian_kl_standard_reference(mean, logvar, event_ndim)
+    return kernels.gaussian_kl_standard(mean, logvar), (mean, logvar, None)
+
+
+def gaussian_kl_standard_numba_vjp(g, mean, logvar, shape):
+    return kernels.gaussian_kl_standard_vjp(g, mean, logvar) if shape is None else gaussian_kl_standard_vjp(g, mean, logvar, shape)
+
+
+bernoulli_log_prob = Op(
+    "bernoulli_log_prob",
+    numpy=(bernoulli_log_prob_reference, bernoulli_log_prob_vjp),
+    numba=(bernoulli_log_prob_numba, bernoulli_log_prob_numba_vjp),
+)
 continuous_bernoulli_log_normalizer = Op(
     "continuous_bernoulli_log_normalizer",
     numpy=(continuous_bernoulli_log_normalizer_reference, continuous_bernoulli_log_normalizer_vjp),
 )
 exp_remainder = Op("exp_remainder", numpy=(exp_remainder_reference, exp_remainder_vjp))
-reparameterize = Op("reparameterize", numpy=(reparameterize_reference, reparameterize_vjp))
+reparameterize = Op(
+    "reparameterize", numpy=(reparameterize_reference, reparameterize_vjp), numba=(reparameterize_numba, reparameterize_numba_vjp)
+)
 gaussian_log_prob = Op("gaussian_log_prob", numpy=(gaussian_log_prob_reference, gaussian_log_prob_vjp))
-gaussian_kl_standard = Op("gaussian_kl_standard", numpy=(gaussian_kl_standard_reference, gaussian_kl_standard_vjp))
+gaussian_kl_standard = Op(
+    "gaussian_kl_standard",
+    numpy=(gaussian_kl_standard_reference, gaussian_kl_standard_vjp),
+    numba=(gaussian_kl_standard_numba, gaussian_kl_standard_numba_vjp),
+)

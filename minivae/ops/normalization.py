@@ -1,5 +1,7 @@
 """Batch norm, layer norm, and dropout."""
 
+import math
+
 from ..backend import xp
 from ..engine import Op, Tensor
 from ..errors import ShapeError, UsageError
@@ -12,7 +14,7 @@ def batch_norm_reference(x, gamma, beta, eps=1e-5):
     The variance is the biased one (1/n).  S. Ioffe and C. Szegedy, "Batch normalization", 2015, algorithm 1.
     """
     axes = tuple(range(x.ndim - 1))
-    n = x.size // x.shape[-1] if x.size else 0
+    n = math.prod(x.shape[:-1])
     if n < 2:
         raise ShapeError(f"batch_norm: x is {x.shape}; need at least 2 values per channel to estimate a variance")
     mean = x.mean(axis=axes)

@@ -74,19 +74,20 @@ def extreme_vjp(g, shape, axis, index):
 
 
 def logsumexp_reference(x, axis=None, keepdims=False):
-    """y = log sum e^x = m + log sum e^(x - m) with m = max x,  dy/dx = e^(x - y)"""
+    """y = log sum e^x = m + log sum e^(x - m) with m = max x,  dy/dx = softmax(x)"""
     module = xp(x)
     m = x.real.max(axis=axis, keepdims=True)
-    m = module.where(module.isfinite(m), m, 0 * m.dtype.type(1))  # -inf - -inf is NaN, and log 0 = -inf is the answer
+    m = module.where(module.isfinite(m), m, 0)  # -inf - -inf is NaN, and log 0 = -inf is the answer
     with np.errstate(divide="ignore", over="ignore"):  # x - m beyond the largest number is -inf, whose exponential is 0 all the same
-        y = module.log(module.exp(x - m).sum(axis=axis, keepdims=True)) + m
-    return (y if keepdims else y.squeeze(axis)), (x, y)
+        e = module.exp(x - m)
+        total = e.sum(axis=axis, keepdims=True)
+        y = module.log(total) + m
+    return (y if keepdims else y.squeeze(axis)), (e, total)
 
 
-def logsumexp_vjp(g, x, y):
-    module = xp(x)
-    y_finite = module.where(module.isfinite(y.real), y, 0 * y.dtype.type(1))
-    return (g.reshape(y.shape) * module.exp(x - y_finite),)
+def logsumexp_vjp(g, e, total):
+    # not e^(x - y): y = -5000 in float32 is known to 2e-4, and so the gradient would be
+    return (g.reshape(total.shape) * (e / xp(e).where(total == 0, 1, total)),)
 
 
 sum = Op("sum", numpy=(sum_reference, sum_vjp))

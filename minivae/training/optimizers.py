@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..backend import Array, to_device, xp
+from ..backend import Array, backend_of, to_device, xp
 from ..engine import Tensor
 from ..errors import ShapeError, UsageError
+from ..kernels.cpu import adam
 
 ALIGN = 16  # parameters start at multiples of 16 numbers: 64 bytes of float32, a cache line and a vector register
 
@@ -33,6 +34,7 @@ class Optimizer:
                     f"the parameters are {p.dtype} and {first.dtype}, or on two devices; bring them together with model.to(...)"
                 )
         starts = np.cumsum([0] + [-(-p.size // ALIGN) * ALIGN for p in self.params])
+        self.starts = starts[:-1].tolist()
         self.slices = [slice(int(a), int(a) + p.size) for a, p in zip(starts, self.params, strict=False)]
         self.flat = xp(first).zeros(int(starts[-1]), first.dtype)
         for p, where in zip(self.params, self.slices, strict=True):
@@ -46,6 +48,9 @@ class Optimizer:
         if len(gradients) != len(self.params):
             raise ShapeError(f"optimizer.step: {len(gradients)} gradients for {len(self.params)} parameters")
         self.steps += 1
+        self.update_all(gradients)
+
+    def update_all(self, gradients: Sequence[Array]) -> None:
         for where, g in zip(self.slices, gradients, strict=True):
             self.update(where, g.reshape(-1))
 
@@ -113,6 +118,13 @@ class Adam(Optimizer):
         super().__init__(params, lr)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
+    def update_all(self, gradients: Sequence[Array]) -> None:
+        if self.flat.dtype == np.float32 and backend_of(self.flat) == "numba":
+            decay = self.weight_decay
+            adam.adam(self.flat, self.m, self.v, gradients, self.starts, self.lr, *self.betas, self.eps, decay, self.steps)
+        else:
+            super().update_all(gradients)
+
     def update(self, where: slice, g: Array) -> None:
         b1, b2 = self.betas
         p, m, v = self.flat[where], self.m[where], self.v[where]
@@ -141,7 +153,7 @@ class AdamW(Adam):
 
 def gradient_norm(gradients: Sequence[Array]) -> float:
     """sqrt(sum of squares) over all gradients together"""
-    return math.sqrt(sum(float(xp(g).vdot(g, g)) for g in gradients))
+    return math.sqrt(sum(adam.sum_of_squares(g) if g.dtype == np.float32 and xp(g) is np else float(xp(g).vdot(g, g)) for g in gradients))
 
 
 def clip_gradients(gradients: Sequence[Array], max_norm: float) -> list[Array]:

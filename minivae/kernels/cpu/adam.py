@@ -1,0 +1,139 @@
+"""Adam over all parameters of a model in one call, though every gradient is an array of its own.
+
+D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1; I. Loshchilov, F. Hutter, "Decoupled weight
+decay regularization", ICLR 2019, algorithm 2.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numba import extending, types
+
+from ...errors import ShapeError
+from .elementwise import BLOCK, PARALLEL_FROM
+from .jit import kernel
+from .vecmath import F
+
+intrinsic: Any = extending.intrinsic
+
+
+def adam(
+    p: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    gradients: Sequence[np.ndarray],
+    offsets: Sequence[int],
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    step: int = 1,
+) -> None:
+    """Step number `step` (from 1), in place:  m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,
+    p = (1 - lr weight_decay) p - lr (m / (1 - b1^step)) / (sqrt(v / (1 - b2^step)) + eps).
+
+    p, m, v: (P,) float32, the parameters laid end to end; gradients[j], of any shape, belongs to p[offsets[j]:][:gradients[j].size].
+    """
+    size = p.size
+    for flat in (p, m, v):
+        if flat.shape != (size,) or flat.dtype != F or not flat.flags.c_contiguous:
+            raise ShapeError(f"adam: p, m, v are {p.shape}, {m.shape}, {v.shape}; need flat contiguous float32 arrays of one size")
+    held: list[np.ndarray] = []
+    table: list[int] = []
+    tasks = 0
+    for g, offset in zip(gradients, offsets, strict=True):
+        g = np.ascontiguousarray(g, F)
+        if offset < 0 or offset + g.size > size:
+            raise ShapeError(f"adam: a gradient of {g.size} numbers at offset {offset} does not fit {size} parameters")
+        held.append(g)  # a copy must live until the kernel has read it
+        table += (_address(g), offset, g.size, tasks)
+        tasks += -(-g.size // BLOCK)
+    rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
+    run = _adam if tasks * BLOCK < PARALLEL_FROM else _adam_parallel
+    run(np.array(table, np.int64).reshape(-1, 4), tasks, p, m, v, rate, beta1, beta2, root, eps, 1 - lr * weight_decay)
+
+
+def sum_of_squares(x: np.ndarray) -> float:
+    """sum x^2 in float64, block by block in a fixed order, so that its bits do not depend on the number of threads."""
+    x = np.ascontiguousarray(x, F).reshape(-1)
+    if x.size < PARALLEL_FROM:
+        return _sum_of_squares(x)
+    return _sum_of_squares_parallel(x)
+
+
+@intrinsic
+def _pointer(typing, address):
+    """The float32 pointer to an address."""
+    pointer = types.CPointer(types.float32)
+    return pointer(types.int64), lambda context, builder, signature, args: builder.inttoptr(args[0], context.get_value_type(pointer))
+
+
+@kernel
+def _address(g):
+    return g.ctypes.data
+
+
+@kernel
+def _update(g, p, m, v, rate, beta1, beta2, root, eps, decay):
+    rate, root, eps, decay = F(rate), F(root), F(eps), F(decay)
+    b1, c1, b2, c2 = F(beta1), F(1 - beta1), F(beta2), F(1 - beta2)
+    for i in range(g.size):
+        m[i] = b1 * m[i] + c1 * g[i]
+        v[i] = b2 * v[i] + c2 * (g[i] * g[i])
+        p[i] = decay * p[i] - rate * m[i] / (np.sqrt(v[i]) * root + eps)
+
+
+@kernel
+def _task(table, t, p, m, v, rate, beta1, beta2, root, eps, decay):
+    """Update the t-th block of numbers.  A row of the table: address, offset and size of a gradient, number of its first block."""
+    j = len(table) - 1
+    while table[j, 3] > t:
+        j -= 1
+    address, offset, size, first = table[j, 0], table[j, 1], table[j, 2], table[j, 3]
+    start = (t - first) * BLOCK
+    stop = min(start + BLOCK, size)
+    g = numba.carray(_pointer(address), (size,))
+    a, b = offset + start, offset + stop
+    _update(g[start:stop], p[a:b], m[a:b], v[a:b], rate, beta1, beta2, root, eps, decay)
+
+
+@kernel
+def _adam(table, tasks, p, m, v, rate, beta1, beta2, root, eps, decay):
+    for t in range(tasks):
+        _task(table, t, p, m, v, rate, beta1, beta2, root, eps, decay)
+
+
+@kernel(parallel=True)
+def _adam_parallel(table, tasks, p, m, v, rate, beta1, beta2, root, eps, decay):
+    for t in numba.prange(tasks):
+        _task(table, t, p, m, v, rate, beta1, beta2, root, eps, decay)
+
+
+@kernel
+def _block_sum(x):
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(x[i])
+    return total
+
+
+@kernel
+def _sum_of_squares(x):
+    total = 0.0
+    for t in range((x.size + BLOCK - 1) // BLOCK):
+        total += _block_sum(x[t * BLOCK : (t + 1) * BLOCK])
+    return total
+
+
+@kernel(parallel=True)
+def _sum_of_squares_parallel(x):
+    parts = np.empty((x.size + BLOCK - 1) // BLOCK)
+    for t in numba.prange(parts.size):
+        parts[t] = _block_sum(x[t * BLOCK : (t + 1) * BLOCK])
+    total = 0.0
+    for t in range(parts.size):
+        total += parts[t]
+    return total

@@ -1,0 +1,243 @@
+"""What a VAE does to rows of numbers: Bernoulli log-likelihoods, the Gaussian sample and its KL, log-sum-exp.
+
+A kernel does the rows from `start` to `stop`; its parallel twin at the end of the file hands out such ranges.  No sum crosses rows, so
+that the bits of a result do not depend on the number of threads.
+"""
+
+import numba
+import numpy as np
+
+from ...errors import ShapeError
+from .jit import kernel
+from .rows import alike, per_row, row, rows, run
+from .vecmath import INFINITY, F, I, bits, exp, exp_minus_1_minus, expm1, from_bits, log, log1p_unit, plus, where
+
+# --- Bernoulli -----------------------------------------------------------------------------------------------------------------------
+
+
+def bernoulli_log_prob(logits: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log p(x | l) = sum_d x l - log(1 + e^l), in nats, and its gradient by l, x - sigmoid(l).   (N, D), (M, D) -> (N,), (N, D)
+
+    Row i is judged by x[i % M], with N a multiple of M: several decodings of the same data, one after the other.
+    """
+    logits, x = rows(logits), rows(x)
+    if x.shape[1] != logits.shape[1] or not len(x) or len(logits) % len(x):
+        raise ShapeError(f"bernoulli_log_prob: logits are {logits.shape}, x is {x.shape}; need (N, D) and (M, D) with N a multiple of M")
+    log_prob, residual = np.empty(len(logits), F), np.empty(logits.shape, F)
+    run(_bernoulli, _bernoulli_parallel, logits, x, log_prob, residual)
+    return log_prob, residual
+
+
+def bernoulli_log_prob_vjp(g: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """glogits = g[:, None] * residual.   (N,), (N, D) -> (N, D)"""
+    residual, glogits = rows(residual), np.empty(residual.shape, F)
+    run(_scale_rows, _scale_rows_parallel, residual, per_row(g, residual), glogits)
+    return glogits
+
+
+@kernel
+def _bernoulli(start, stop, logits, x, log_prob, residual):
+    for i in range(start, stop):
+        l_row, x_row, residual_row = row(logits, i), row(x, i % len(x)), row(residual, i)
+        total = F(0)
+        for d in range(l_row.size):
+            l = l_row[d]
+            e = exp(-abs(l))
+            q = e / plus(F(1), e)
+            # x l - softplus(l) = (x - [l > 0]) l - log(1 + e^-|l|): no large terms that cancel; nor in x - sigmoid(l) = (x - [l > 0]) +- q
+            rest = plus(x_row[d], where(l > F(0), F(-1), F(0)))
+            total += where(rest == F(0), F(0), rest * l) - log1p_unit(e)
+            residual_row[d] = plus(rest, where(l > F(0), q, -plus(e, -e * q)))
+        log_prob[i] = total
+
+
+@kernel
+def _scale_rows(start, stop, matrix, factor, scaled):
+    for i in range(start, stop):
+        f, source, target = factor[i], row(matrix, i), row(scaled, i)
+        for d in range(source.size):
+            target[d] = f * source[d]
+
+
+# --- Gaussian ------------------------------------------------------------------------------------------------------------------------
+
+
+def reparameterize(mean: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> np.ndarray:
+    """z = mean + e^(logvar / 2) eps.   three (N, K) -> (N, K)"""
+    mean, logvar, eps = alike("reparameterize", mean, logvar, eps)
+    z = np.empty(mean.shape, F)
+    run(_reparameterize, _reparameterize_parallel, mean, logvar, eps, z)
+    return z
+
+
+def reparameterize_vjp(g: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(gmean, glogvar, geps) = (g, g eps sigma / 2, g sigma), sigma = e^(logvar / 2); gmean is g itself.   three (N, K) -> three (N, K)"""
+    gmean = g
+    g, logvar, eps = alike("reparameterize_vjp", g, logvar, eps)
+    glogvar, geps = np.empty(g.shape, F), np.empty(g.shape, F)
+    run(_reparameterize_vjp, _reparameterize_vjp_parallel, g, logvar, eps, glogvar, geps)
+    return gmean, glogvar, geps
+
+
+def gaussian_kl_standard(mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+    """KL(N(mean, e^logvar) || N(0, 1)) = 1/2 sum_k mean^2 + (e^logvar - 1 - logvar), in nats.   two (N, K) -> (N,)"""
+    mean, logvar = alike("gaussian_kl_standard", mean, logvar)
+    kl = np.empty(len(mean), F)
+    run(_kl, _kl_parallel, mean, logvar, kl)
+    return kl
+
+
+def gaussian_kl_standard_vjp(g: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(gmean, glogvar) = (g mean, g (e^logvar - 1) / 2).   (N,), two (N, K) -> two (N, K)"""
+    mean, logvar = alike("gaussian_kl_standard_vjp", mean, logvar)
+    gmean, glogvar = np.empty(mean.shape, F), np.empty(mean.shape, F)
+    run(_kl_vjp, _kl_vjp_parallel, mean, logvar, per_row(g, mean), gmean, glogvar)
+    return gmean, glogvar
+
+
+@kernel
+def _reparameterize(start, stop, mean, logvar, eps, z):
+    for i in range(start, stop):
+        mean_row, logvar_row, eps_row, z_row = row(mean, i), row(logvar, i), row(eps, i), row(z, i)
+        for k in range(z_row.size):
+            z_row[k] = mean_row[k] + exp(F(0.5) * logvar_row[k]) * eps_row[k]
+
+
+@kernel
+def _reparameterize_vjp(start, stop, g, logvar, eps, glogvar, geps):
+    for i in range(start, stop):
+        g_row, logvar_row, eps_row, glogvar_row, geps_row = row(g, i), row(logvar, i), row(eps, i), row(glogvar, i), row(geps, i)
+        for k in range(g_row.size):
+            g_sigma = g_row[k] * exp(F(0.5) * logvar_row[k])
+            geps_row[k] = g_sigma
+            glogvar_row[k] = F(0.5) * eps_row[k] * g_sigma
+
+
+@kernel
+def _kl(start, stop, mean, logvar, kl):
+    for i in range(start, stop):
+        mean_row, logvar_row = row(mean, i), row(logvar, i)
+        total = F(0)
+        for k in range(mean_row.size):
+            total += mean_row[k] * mean_row[k] + exp_minus_1_minus(logvar_row[k])
+        kl[i] = F(0.5) * total
+
+
+@kernel
+def _kl_vjp(start, stop, mean, logvar, g, gmean, glogvar):
+    for i in range(start, stop):
+        mean_row, logvar_row, gmean_row, glogvar_row = row(mean, i), row(logvar, i), row(gmean, i), row(glogvar, i)
+        for k in range(mean_row.size):
+            gmean_row[k] = g[i] * mean_row[k]
+            glogvar_row[k] = F(0.5) * g[i] * expm1(logvar_row[k])
+
+
+# --- log-sum-exp ---------------------------------------------------------------------------------------------------------------------
+
+
+def logsumexp(x: np.ndarray) -> np.ndarray:
+    """log sum_c e^x[r, c]; -inf for a row of -inf, inf where an inf is.   (R, C) -> (R,)"""
+    x = rows(x)
+    value = np.empty(len(x), F)
+    run(_logsumexp, _logsumexp_parallel, x, value)
+    return value
+
+
+def logsumexp_vjp(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """gx = g[:, None] softmax(x).   (R,), (R, C) -> (R, C)"""
+    x = rows(x)
+    gx = np.empty(x.shape, F)
+    run(_logsumexp_vjp, _logsumexp_vjp_parallel, x, per_row(g, x), gx)
+    return gx
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """e^x / sum_c e^x, the gradient of log-sum-exp; NaN in a row that holds an inf or nothing but -inf.   (R, C) -> (R, C)"""
+    return logsumexp_vjp(np.ones(len(x), F), x)
+
+
+@kernel
+def _largest(x):
+    """The largest number of a row.  It may overlook a NaN, which will turn up in the sum of exponentials."""
+    # floats sort like integers once the negative ones' bits are flipped, and an integer maximum is vectorized
+    largest = I(-0x7F800001)  # -inf
+    for c in range(x.size):
+        i = bits(x[c])
+        largest = max(largest, I(i ^ I(I(i >> 31) & I(0x7FFFFFFF))))
+    return from_bits(I(largest ^ I(I(largest >> 31) & I(0x7FFFFFFF))))
+
+
+@kernel
+def _logsumexp(start, stop, x, value):
+    for i in range(start, stop):
+        x_row = row(x, i)
+        m, total = _largest(x_row), F(0)
+        m = where(abs(m) < INFINITY, m, F(0))  # inf - inf is NaN, yet the sums 0 and inf have a logarithm
+        for c in range(x_row.size):
+            total += exp(x_row[c] - m)
+        value[i] = m + log(total)
+
+
+@kernel
+def _logsumexp_vjp(start, stop, x, g, gx):
+    for i in range(start, stop):
+        x_row, gx_row = row(x, i), row(gx, i)
+        m, total = _largest(x_row), F(0)
+        for c in range(x_row.size):
+            e = exp(x_row[c] - m)
+            gx_row[c] = e
+            total += e
+        factor = g[i] / total
+        for c in range(x_row.size):
+            gx_row[c] *= factor
+
+
+# --- the same, `task` rows a task ---------------------------------------------------------------------------------------------------
+
+
+@kernel(parallel=True)
+def _bernoulli_parallel(task, logits, x, log_prob, residual):
+    for t in numba.prange((len(logits) + task - 1) // task):
+        _bernoulli(t * task, min((t + 1) * task, len(logits)), logits, x, log_prob, residual)
+
+
+@kernel(parallel=True)
+def _scale_rows_parallel(task, matrix, factor, scaled):
+    for t in numba.prange((len(matrix) + task - 1) // task):
+        _scale_rows(t * task, min((t + 1) * task, len(matrix)), matrix, factor, scaled)
+
+
+@kernel(parallel=True)
+def _reparameterize_parallel(task, mean, logvar, eps, z):
+    for t in numba.prange((len(mean) + task - 1) // task):
+        _reparameterize(t * task, min((t + 1) * task, len(mean)), mean, logvar, eps, z)
+
+
+@kernel(parallel=True)
+def _reparameterize_vjp_parallel(task, g, logvar, eps, glogvar, geps):
+    for t in numba.prange((len(g) + task - 1) // task):
+        _reparameterize_vjp(t * task, min((t + 1) * task, len(g)), g, logvar, eps, glogvar, geps)
+
+
+@kernel(parallel=True)
+def _kl_parallel(task, mean, logvar, kl):
+    for t in numba.prange((len(mean) + task - 1) // task):
+        _kl(t * task, min((t + 1) * task, len(mean)), mean, logvar, kl)
+
+
+@kernel(parallel=True)
+def _kl_vjp_parallel(task, mean, logvar, g, gmean, glogvar):
+    for t in numba.prange((len(mean) + task - 1) // task):
+        _kl_vjp(t * task, min((t + 1) * task, len(mean)), mean, logvar, g, gmean, glogvar)
+
+
+@kernel(parallel=True)
+def _logsumexp_parallel(task, x, value):
+    for t in numba.prange((len(x) + task - 1) // task):
+        _logsumexp(t * task, min((t + 1) * task, len(x)), x, value)
+
+
+@kernel(parallel=True)
+def _logsumexp_vjp_parallel(task, x, g, gx):
+    for t in numba.prange((len(x) + task - 1) // task):
+        _logsumexp_vjp(t * task, min((t + 1) * task, len(x)), x, g, gx)

@@ -1,0 +1,185 @@
+"""How a kernel is compiled: numba's options, an on-disk cache that never runs stale code, and a lock around parallel calls.
+
+    @kernel                      one thread; the interpreter lock stays held, so two Python threads never meet inside
+    @kernel(parallel=True)       numba.prange may be used; one caller at a time
+    @inline                      a small function that only kernels call
+
+Nothing is compiled until a kernel is first called.  Compiled code lies under $MINIVAE_CACHE, else $XDG_CACHE_HOME/minivae, else
+~/.cache/minivae, in a folder named after a hash of everything it was made from: the sources of all kernels (numba itself does not see
+an edit in a function that a kernel inlines), the versions of the compiler, and the processor.
+"""
+
+import functools
+import hashlib
+import os
+import pickle
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+import numba.extending
+import numpy as np
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+config: Any = numba.config
+OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",  # x / 0 is inf; numba's default tests every divisor, and no loop with a division is vectorised
+    "fastmath": {"contract", "nsz", "arcp", "afn", "reassoc"},  # lets sums be vectorised, yet keeps NaN and inf
+}
+
+
+def kernel(function: Callable | None = None, *, parallel: bool = False) -> Any:
+    """Compile `function` at its first call.  A parallel kernel may be called from any Python thread; calls queue."""
+    if function is None:
+        return functools.partial(kernel, parallel=parallel)
+    compiled = numba.njit(parallel=parallel, nogil=parallel, **OPTIONS)(function)
+    _enable_cache(compiled)
+    return _one_at_a_time(compiled) if parallel else compiled
+
+
+def inline(function: Callable) -> Any:
+    """A device function: compiled into every kernel that calls it."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)
+
+
+def device(function: Callable) -> Any:
+    """A device function of some size: compiled once, and called."""
+    return numba.njit(**OPTIONS)(function)
+
+
+intrinsic: Any = numba.extending.intrinsic  # a function written in LLVM's language: its caller sees another signature
+_parallel_lock = threading.Lock()
+
+
+def _one_at_a_time(compiled: Callable) -> Callable:
+    """numba's workqueue threading layer aborts the process when two threads enter it; the other layers would share their workers."""
+
+    @functools.wraps(compiled)
+    def call(*arguments: Any) -> Any:
+        with _parallel_lock:
+            return compiled(*arguments)
+
+    return call
+
+
+_scratch = threading.local()
+
+
+def scratch(name: str, rows: int, columns: int) -> np.ndarray:
+    """An uninitialised float32 buffer of at least (rows, columns), kept for this thread under `name` and handed out again."""
+    buffer = getattr(_scratch, name, None)
+    if buffer is None or buffer.shape[0] < rows or buffer.shape[1] < columns:
+        # whole pages a row: two workers never write to one cache line
+        buffer = np.empty((rows, -(-columns // 1024) * 1024), np.float32)
+        setattr(_scratch, name, buffer)
+    return buffer
+
+
+# --- the processor -----------------------------------------------------------------------------------------------------------------
+
+
+def cpu() -> tuple[str, str]:
+    """(name, features) of the processor that numba compiles for, in LLVM's words; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are obeyed."""
+    if config.CPU_NAME is None:
+        name, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    else:
+        name, features = config.CPU_NAME, ""  # what the named processor has, not what this one has
+    return name, features if config.CPU_FEATURES is None else config.CPU_FEATURES
+
+
+# --- the cache ---------------------------------------------------------------------------------------------------------------------
+
+
+def sources_hash(folder: Path) -> str:
+    """A name for the code compiled from `folder`, here, with this compiler."""
+    made_of = hashlib.sha256(repr((numba.__version__, llvmlite.__version__, *cpu())).encode())
+    for path in sorted(folder.glob("*.py")):
+        made_of.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return made_of.hexdigest()[:16]
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """The folder of compiled kernels, made if need be; None, with one warning, if it cannot be written."""
+    root = os.environ.get("MINIVAE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "minivae")
+    folder = Path(root, "kernels", sources_hash(Path(__file__).parent))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        _warn_once(
+            "folder", f"{folder} cannot be written ({error}); kernels are compiled in every run: set MINIVAE_CACHE to another folder"
+        )
+        return None
+    return folder
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(about: str, sentence: str) -> None:
+    if about not in _warned:
+        _warned.add(about)
+        warnings.warn(f"minivae: {sentence}", RuntimeWarning, stacklevel=2)
+
+
+def _enable_cache(compiled: Any) -> None:
+    folder = cache_folder()
+    if folder is None:
+        return
+    users_folder = config.CACHE_DIR  # numba reads this setting here and never again
+    config.CACHE_DIR = str(folder)
+    try:
+        compiled._cache = _Cache(compiled.py_func)
+    finally:
+        config.CACHE_DIR = users_folder
+
+
+class _Cache(FunctionCache):
+    """numba's cache, except that a damaged file is compiled anew and a failed write is forgiven."""
+
+    def __init__(self, function: Callable):
+        super().__init__(function)
+        plain = self._cache_file
+        self._cache_file = _ChecksummedFile.__new__(_ChecksummedFile)
+        self._cache_file.__dict__ = plain.__dict__
+
+    def load_overload(self, *arguments: Any) -> Any:
+        try:
+            return super().load_overload(*arguments)
+        except Exception as error:  # a damaged pickle may raise anything
+            self._complain(error)
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+        return None
+
+    def save_overload(self, *arguments: Any) -> None:
+        try:
+            super().save_overload(*arguments)
+        except Exception as error:
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        _warn_once("file", f"compiled kernels in {cache_folder()} cannot be used ({type(error).__name__}: {error}); compiling again")
+
+
+class _ChecksummedFile(IndexDataCacheFile):
+    """Machine code whose bits have changed would crash the process, so every file ends with its SHA-256."""
+
+    def _dump(self, entry: Any) -> bytes:
+        data = super()._dump(entry)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_data(self, name: str) -> Any:
+        data = Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+            raise ValueError(f"{name} is damaged")
+        return pickle.loads(data[:-32])

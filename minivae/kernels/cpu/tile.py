@@ -1,0 +1,153 @@
+"""The register tile: a block of C held in vector registers while a whole sum runs.  Every matrix product and convolution ends here.
+
+    C[i, j]  =  max(floor,  S[i, j] + sum_k A[i, k] * B[k, j])           i < ROWS, j < WIDTH = 2 vectors of LANES floats
+
+                              B  one row a step: 2 vector loads
+                        +----------------+----------------+
+                    k ->|  B[k, 0:LANES] | B[k, LANES:]   |
+                        +----------------+----------------+
+          A   +---+     +----------------+----------------+
+       i=0    | a |     |  C[0, 0:LANES] | C[0, LANES:]   |
+       i=1    | a |     |  C[1, 0:LANES] | C[1, LANES:]   |       schedule, for every k:
+        ...   | a | x   |      ...       |      ...       |         load the two vectors of B[k]
+       i=7    | a |     |  C[7, 0:LANES] | C[7, LANES:]   |         for every row i: broadcast A[i, k] to a vector,
+              +---+     +----------------+----------------+           two fused multiply-adds into the accumulators of row i
+                k         stays in registers for all k
+
+Nothing of C is touched in memory until the sum is done.  The sum starts from S: a bias, or C itself to go on with a sum; floor = 0
+makes it a relu, floor = -inf leaves it: neither costs a pass over memory.  ROWS x 2 accumulators hide the latency of the multiply-adds
+(4 cycles, 2 a cycle) and leave room for B and A: 8 x 2 of 32 registers with AVX-512, 6 x 2 of 16 with AVX2 and SSE.
+
+A needs no layout of its own.  Two tables say where its elements lie,
+
+    A[i, k] = a[rows[i] + columns[k]],    C[i, j] = c[c_rows[i] + j],    S[i, j] = s[s_rows[i] + j],    B[k, j] = b[k * b_stride + j]
+
+and that covers a matrix (rows[i] = i * stride, columns[k] = k), its transpose (the tables swapped), the patches of an image under
+a convolution (rows: where a patch begins; columns: where a tap lies in a patch), and their transpose.  So no image is ever unfolded.
+Two rows may be the same: the last tile of a matrix names its last row more than once, and stores the same numbers there again.
+
+The tile is written as LLVM vector code through numba's `intrinsic`: no C compiler, and numba's disk cache keeps it.
+"""
+
+from collections.abc import Callable
+
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba.core import cgutils
+
+from .jit import cpu, intrinsic
+
+FLOAT, INT, INDEX = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+
+
+def _assembly(lanes: int) -> str:
+    """What LLVM makes of a multiply-add of `lanes` floats on this processor."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    name, features = cpu()
+    machine = llvm.Target.from_default_triple().create_target_machine(cpu=name, features=features)
+    v = f"<{lanes} x float>"
+    text = f"""declare {v} @llvm.fma.v{lanes}f32({v}, {v}, {v})
+    define {v} @probe({v} %a, {v} %b, {v} %c) {{ %d = call {v} @llvm.fma.v{lanes}f32({v} %a, {v} %b, {v} %c)  ret {v} %d }}"""
+    return machine.emit_assembly(llvm.parse_assembly(text))
+
+
+def _choose() -> tuple[int, int, bool]:
+    """(ROWS, LANES, whether there is a multiply-add instruction).  Asks the compiler what it would emit: a name or a list of features
+    does not tell, because on some processors that have 512-bit registers LLVM prefers not to use them."""
+    assembly = _assembly(16)
+    if "zmm" in assembly:
+        return 8, 16, True
+    if "ymm" in assembly and "vfmadd" in assembly:
+        return 6, 8, True
+    return 6, 4, "fmaf" not in assembly  # without the instruction llvm.fma becomes a call of the C function fmaf
+
+
+ROWS, LANES, HAS_FMA = _choose()
+WIDTH = 2 * LANES
+
+
+def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
+    """tile(a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor) for a block of `rows` x (`vectors` * `lanes`) floats.
+
+    The arrays and tables are addresses (`array.ctypes.data`; tables are int64); strides and table entries count floats.  depth may be 0.
+    A NaN stays a NaN, whatever the floor.
+    """
+    vector = ir.VectorType(FLOAT, lanes)
+    block = [(i, v) for i in range(rows) for v in range(vectors)]
+
+    def multiply_add(builder, x, y, z):
+        if has_fma:
+            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f32")
+            return builder.call(fma, [x, y, z])
+        return builder.fadd(builder.fmul(x, y), z)
+
+    def generate(context, builder, signature, arguments):
+        a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor = arguments
+        zero, one = INT(0), INT(1)
+
+        def pointer(address, kind=FLOAT):
+            return builder.inttoptr(address, kind.as_pointer())
+
+        def every_lane(x):
+            undefined = ir.Constant(vector, ir.Undefined)
+            first = builder.insert_element(undefined, x, INDEX(0))
+            return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INDEX, lanes), [0] * lanes))
+
+        def load_vector(floats, v):
+            return builder.load(builder.bitcast(builder.gep(floats, [INT(v * lanes)]), vector.as_pointer()), align=4)
+
+        def entry(table, i):
+            return builder.load(builder.gep(pointer(table, INT), [INT(i)]))
+
+        row_of_a = [builder.gep(pointer(a), [entry(a_rows, i)]) for i in range(rows)]
+        first_row_of_b = pointer(b)
+        row_of_c = [builder.gep(pointer(c), [entry(c_rows, i)]) for i in range(rows)]
+        row_of_s = [builder.gep(pointer(s), [entry(s_rows, i)]) for i in range(rows)]
+        initial = {(i, v): load_vector(row_of_s[i], v) for i, v in block}
+        enter, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
+        builder.cbranch(builder.icmp_signed(">", depth, zero), loop, done)
+
+        builder.position_at_end(loop)
+        k, row_of_b = builder.phi(INT), builder.phi(FLOAT.as_pointer())
+        total = {position: builder.phi(vector) for position in block}
+        column = builder.load(builder.gep(pointer(columns, INT), [k]))
+        b_k = [load_vector(row_of_b, v) for v in range(vectors)]
+        added = {}
+        for i in range(rows):
+            a_ik = every_lane(builder.load(builder.gep(row_of_a[i], [column])))
+            for v in range(vectors):
+                added[i, v] = multiply_add(builder, a_ik, b_k[v], total[i, v])
+        next_k, next_row_of_b = builder.add(k, one), builder.gep(row_of_b, [b_stride])
+        k.add_incoming(zero, enter)
+        k.add_incoming(next_k, loop)
+        row_of_b.add_incoming(first_row_of_b, enter)
+        row_of_b.add_incoming(next_row_of_b, loop)
+        for position in block:
+            total[position].add_incoming(initial[position], enter)
+            total[position].add_incoming(added[position], loop)
+        builder.cbranch(builder.icmp_signed("<", next_k, depth), loop, done)
+
+        builder.position_at_end(done)
+        result = {}
+        for position in block:
+            result[position] = builder.phi(vector)
+            result[position].add_incoming(initial[position], enter)
+            result[position].add_incoming(added[position], loop)
+        floors = every_lane(floor)
+        for i, v in block:
+            low = builder.fcmp_ordered("<", result[i, v], floors)
+            target = builder.bitcast(builder.gep(row_of_c[i], [INT(v * lanes)]), vector.as_pointer())
+            builder.store(builder.select(low, floors, result[i, v]), target, align=4)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def tile(typing_context, a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor):
+        return numba.types.void(*[numba.types.int64] * 10, numba.types.float32), generate
+
+    return tile
+
+
+tile_wide = make_tile(ROWS, 2, LANES, HAS_FMA)
+tile_narrow = make_tile(ROWS, 1, LANES, HAS_FMA)  # for the last columns: no work on a vector that is all padding

@@ -1,0 +1,21 @@
+"""Arrays in, a matplotlib Figure out: no file is written, no window opened, no global state touched (there is no pyplot here).
+
+Functions named draw_* draw into one Axes and return it; the others make a Figure of the right size.  Sizes are in inches and points, so
+that a figure looks alike at any dpi; type is at least 8 points, and larger on a figure wider than a page.
+"""
+
+from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
+from .pictures import draw_manifold, interpolations, manifold, manifold_grid, reconstructions, samples
+
+__all__ = [
+    "draw_curves",
+    "draw_latent_map",
+    "draw_manifold",
+    "interpolations",
+    "latent_map",
+    "loss_curves",
+    "manifold",
+    "manifold_grid",
+    "reconstructions",
+    "samples",
+]
