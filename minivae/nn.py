@@ -14,7 +14,7 @@ from . import ops
 from .backend import Array, to_device, xp
 from .engine import Tensor
 from .errors import ShapeError, UsageError
-from .ops.conv import padding_pairs, pair
+from .kernels.checks import padding_pairs, pair
 from .random import Stream
 
 ACTIVATIONS: dict[str | None, Callable[..., Any]] = {

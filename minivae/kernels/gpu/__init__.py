@@ -3,11 +3,14 @@
 `KERNELS` has (forward, vjp) of every op with a kernel here, with the signatures of the references.
 """
 
-from . import activations, densities, normalization
+from . import activations, conv, dense, densities, normalization
 
 KERNELS = {
     "batch_norm": normalization.batch_norm,
     "bernoulli_log_prob": densities.bernoulli_log_prob,
+    "conv2d": conv.conv2d,
+    "conv_transpose2d": conv.conv_transpose2d,
+    "dense": dense.dense,
     "elu": activations.elu,
     "gaussian_kl_standard": densities.gaussian_kl_standard,
     "gaussian_log_prob": densities.gaussian_log_prob,

@@ -62,14 +62,15 @@ SOFTMAX_GRADIENT = Kernel(
 LOGSUMEXP = Kernel(
     "logsumexp",
     "rows.cu",
-    "float32[rows * columns] x, float32[rows] y, int64 rows, int64 columns",
+    "float32[rows * columns] x, float32[rows] y, float32[rows] largest, float32[rows] total, int64 rows, int64 columns",
     grid=ROWS,
     block="team(columns)",
 )
 LOGSUMEXP_GRADIENT = Kernel(
     "logsumexp_gradient",
     "rows.cu",
-    "float32[rows] g, float32[rows * columns] x, float32[rows] y, float32[rows * columns] gx, int64 rows, int64 columns",
+    "float32[rows] g, float32[rows * columns] x, float32[rows] largest, float32[rows] total, float32[rows * columns] gx, int64 rows, "
+    "int64 columns",
     grid="spread(rows * columns)",
 )
 
@@ -103,15 +104,15 @@ def softmax_vjp(g: Array, y: Array, axis: int) -> tuple[Array]:
 def logsumexp_forward(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> tuple[Array, tuple]:
     axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
     rows, n, columns = as_rows(x, axes)
-    y = empty(tuple(m for i, m in enumerate(x.shape) if i not in axes))
-    LOGSUMEXP(rows, y, n, columns)
+    y, largest, total = (empty(tuple(m for i, m in enumerate(x.shape) if i not in axes)) for _ in range(3))
+    LOGSUMEXP(rows, y, largest, total, n, columns)
     kept = tuple(1 if i in axes else m for i, m in enumerate(x.shape))
-    return (y.reshape(kept) if keepdims else y), (rows, y, axes)
+    return (y.reshape(kept) if keepdims else y), (rows, largest, total, axes)
 
 
-def logsumexp_vjp(g: Array, rows: Array, y: Array, axes: tuple[int, ...]) -> tuple[Array]:
+def logsumexp_vjp(g: Array, rows: Array, largest: Array, total: Array, axes: tuple[int, ...]) -> tuple[Array]:
     gx = empty(rows.shape)
-    LOGSUMEXP_GRADIENT(plain(g), rows, y, gx, y.size, rows.size // max(y.size, 1))
+    LOGSUMEXP_GRADIENT(plain(g), rows, largest, total, gx, total.size, rows.size // max(total.size, 1))
     return (xp(gx).moveaxis(gx, range(gx.ndim - len(axes), gx.ndim), axes),)
 
 

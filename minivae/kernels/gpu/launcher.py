@@ -137,7 +137,8 @@ class Kernel:
 
     arguments, in the order of the source: `type[length] name` for an array, whose length is an expression of the other arguments
     (at least so many numbers must be there), `type?[length] name` if None may stand for it, `type name` for a number.
-    grid and block are expressions of the arguments; `structures` are record dtypes passed by value.
+    grid and block are expressions of the arguments.  structures: {name: dtype} of C structures passed by value; the argument is of a
+    Python class of that name, whose `record` is the bytes.
     """
 
     registry: dict[str, "Kernel"] = {}
@@ -181,8 +182,8 @@ class Kernel:
             if p.length is None:
                 if p.type in TYPES:
                     self.check_number(p, x)
-                elif type(x) is not np.ndarray or x.dtype != p.dtype or x.size != 1:
-                    raise ShapeError(f"kernel {self.name}: {p.name} is {type(x).__name__}; need one record of {p.type}")
+                elif type(x).__name__ != p.type:
+                    raise ShapeError(f"kernel {self.name}: {p.name} is {type(x).__name__}; need {p.type}")
             elif x is None:
                 if not p.optional:
                     raise ShapeError(f"kernel {self.name}: {p.name} is None; need an array of {p.type}")
@@ -197,7 +198,7 @@ class Kernel:
             if arguments[i] is not None and arguments[i].size < length:
                 raise ShapeError(f"kernel {self.name}: {p.name} has {arguments[i].size} elements; need {p.length} = {length}")
         values = [
-            (0 if x is None else device.address(x)) if p.length is not None else p.dtype.type(x) if p.type in TYPES else x
+            (0 if x is None else device.address(x)) if p.length is not None else p.dtype.type(x) if p.type in TYPES else x.record
             for p, x in zip(self.parameters, arguments, strict=True)
         ]
         return grid, block, values

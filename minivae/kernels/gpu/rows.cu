@@ -16,21 +16,26 @@ __device__ __forceinline__ float exponentials_of_row(const float* x, float large
     return team_sum(sum, of_warp);
 }
 
-// y = m + log sum e^(x - m) with m = max x
-extern "C" __global__ void logsumexp(const float* x, float* y, long long rows, long long columns) {
+// y = m + log sum e^(x - m) with m = max x; m and the sum are kept for the gradient
+extern "C" __global__ void logsumexp(const float* x, float* y, float* largest, float* total, long long rows, long long columns) {
     __shared__ float of_warp[WARPS];
     long long row = row_of_team();
     bool present = row < rows;
-    float largest = largest_of_row(x + row * columns, columns, of_warp, present);
-    float sum = exponentials_of_row(x + row * columns, largest, columns, of_warp, present);
-    if (present && threadIdx.x == 0) y[row] = logf(sum) + largest;
+    float m = largest_of_row(x + row * columns, columns, of_warp, present);
+    float sum = exponentials_of_row(x + row * columns, m, columns, of_warp, present);
+    if (present && threadIdx.x == 0) {
+        y[row] = logf(sum) + m;
+        largest[row] = m;
+        total[row] = sum;
+    }
 }
 
-// gx = g e^(x - y)
-extern "C" __global__ void logsumexp_gradient(const float* g, const float* x, const float* y, float* gx, long long rows, long long columns) {
+// gx = g e^(x - m) / sum, and not g e^(x - y): y = -5000 is known to 2e-4 in float32, and so the gradient would be
+extern "C" __global__ void logsumexp_gradient(const float* g, const float* x, const float* largest, const float* total, float* gx,
+                                              long long rows, long long columns) {
     EACH(i, rows * columns) {
-        float of_row = y[i / columns];
-        gx[i] = g[i / columns] * expf(x[i] - (fabsf(of_row) < infinity() ? of_row : 0));
+        long long row = i / columns;
+        gx[i] = g[row] * (expf(x[i] - largest[row]) / (total[row] == 0 ? 1 : total[row]));
     }
 }
 

@@ -14,7 +14,7 @@ from .arrays import plain
 from .launcher import Kernel, divide_up, empty
 
 TABLE, CHUNK = 64, 1024  # of adam.cu
-GRADIENTS = np.dtype(
+RECORD = np.dtype(
     [
         ("at", np.uint64, TABLE),
         ("start", np.int64, TABLE),
@@ -24,6 +24,22 @@ GRADIENTS = np.dtype(
     ],
     align=True,
 )
+
+
+class Gradients:
+    """What adam.cu calls Gradients: where each gradient is, and where its parameter lies in the flat arrays."""
+
+    def __init__(self, slices: Sequence[slice], gradients: Sequence[Array]):
+        sizes = [where.stop - where.start for where in slices]
+        self.record = np.zeros(1, RECORD)
+        at, n = self.record[0], len(sizes)
+        at["at"][:n] = [g.ctypes.data if isinstance(g, np.ndarray) else g.data.ptr for g in gradients]
+        at["start"][:n], at["size"][:n] = [where.start for where in slices], sizes
+        at["first_block"][1 : n + 1] = np.cumsum([divide_up(size, CHUNK) for size in sizes])
+        at["count"] = n
+        self.blocks = int(at["first_block"][n])
+
+
 DRAW = "uint64?[3] step, uint64 key, uint64 counter, {}[n] {}, int64 n"
 WORDS = Kernel("random_words", "philox.cu", DRAW.format("uint32", "words"), grid="spread(divide_up(n, 4))")
 UNIFORM = Kernel("random_uniform", "philox.cu", DRAW.format("float32", "uniforms"), grid="spread(divide_up(n, 4))")
@@ -41,8 +57,8 @@ ADAM = Kernel(
     "adam.cu",
     "uint64[3] step, float32[1] rate, float32[n] p, float32[n] m, float32[n] v, Gradients gradients, float64 b1, float64 b2, float32 eps, "
     "float32 decay, int64 n",
-    grid="(int(gradients['first_block'][0, gradients['count'][0]]),)",
-    structures={"Gradients": GRADIENTS},
+    grid="(gradients.blocks,)",
+    structures={"Gradients": RECORD},
 )
 
 
@@ -118,15 +134,4 @@ def adam(
         for where, g in zip(parts, plains, strict=True):
             if g.size != where.stop - where.start:
                 raise ShapeError(f"adam: a gradient of {g.shape} for {where.stop - where.start} parameters")
-        ADAM(step, rate, p, m, v, table(parts, plains), *betas, eps, weight_decay, p.size)
-
-
-def table(slices: Sequence[slice], gradients: Sequence[Array]) -> np.ndarray:
-    """The record that adam.cu calls Gradients."""
-    record = np.zeros(1, GRADIENTS)
-    for i, (where, g) in enumerate(zip(slices, gradients, strict=True)):
-        record["at"][0, i] = g.ctypes.data if isinstance(g, np.ndarray) else g.data.ptr
-        record["start"][0, i], record["size"][0, i] = where.start, g.size
-        record["first_block"][0, i + 1] = record["first_block"][0, i] + divide_up(g.size, CHUNK)
-    record["count"] = len(slices)
-    return record
+        ADAM(step, rate, p, m, v, Gradients(parts, plains), *betas, eps, weight_decay, p.size)

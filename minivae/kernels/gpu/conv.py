@@ -1,0 +1,137 @@
+"""Convolution, its transpose and their gradients on the GPU.  Equations: minivae/ops/conv.py; kernels: conv.cu, columns.cu."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from ..checks import Padding, Pair, activation_code, check_conv, output_size, transposed_size
+from .arrays import plain
+from .dense import PRECISIONS, cut, precision
+from .launcher import Kernel, divide_up, empty
+from .normalization import activation_and_bias_gradient, add_parts
+
+FIELDS = ("N", "H", "W", "C", "OH", "OW", "O", "KH", "KW", "sh", "sw", "top", "left")
+
+
+class Geometry:
+    """What conv.cu calls Geometry, and the sizes that follow from it."""
+
+    def __init__(self, N: int, H: int, W: int, C: int, KH: int, KW: int, O: int, stride: Pair, padding: Padding):
+        OH, OW = output_size(H, KH, stride[0], padding[0]), output_size(W, KW, stride[1], padding[1])
+        self.record = np.array([(N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0])], RECORD)
+        self.x_shape, self.w_shape, self.y_shape = (N, H, W, C), (KH, KW, C, O), (N, OH, OW, O)
+        self.x, self.w, self.y = math.prod(self.x_shape), math.prod(self.w_shape), math.prod(self.y_shape)
+        self.C, self.O, self.taps, self.outputs = C, O, KH * KW * C, N * OH * OW
+        self.phases = stride[0] * stride[1]
+        self.pixels = N * divide_up(H, stride[0]) * divide_up(W, stride[1])  # of the largest phase
+
+
+RECORD = np.dtype([(name, np.int32) for name in FIELDS])
+geometry_of = functools.lru_cache(maxsize=256)(Geometry)
+
+
+def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kernel]:
+    """A role's kernels by (tile, precision)."""
+    return {
+        (tile, precision): Kernel(
+            f"conv{tile}_{role}_{precision}",
+            "conv.cu",
+            arguments,
+            grid.replace("TILE", str(tile)),
+            defines=(precision.upper(),),
+            structures={"Geometry": RECORD},
+        )
+        for tile in (64, 128)
+        for precision in PRECISIONS
+    }
+
+
+FORWARD = kernels(
+    "forward",
+    "float32[geometry.x] x, float32[geometry.w] w, float32?[geometry.O] bias, "
+    "float32[max(1, divide_up(geometry.taps, span)) * geometry.y] y, Geometry geometry, int32 span, int32 activation",
+    "(divide_up(geometry.outputs, TILE), divide_up(geometry.O, TILE), max(1, divide_up(geometry.taps, span)))",
+)
+WEIGHTS = kernels(
+    "weights",
+    "float32[geometry.x] x, float32[geometry.y] g, float32[max(1, divide_up(geometry.outputs, span)) * geometry.w] gw, Geometry geometry, "
+    "int32 span",
+    "(divide_up(geometry.taps, TILE), divide_up(geometry.O, TILE), max(1, divide_up(geometry.outputs, span)))",
+)
+INPUT = kernels(
+    "input",
+    "float32[geometry.y] g, float32[geometry.w] w, float32?[geometry.C] bias, float32[geometry.x] gx, Geometry geometry, int32 activation",
+    "(divide_up(geometry.pixels, TILE), divide_up(geometry.C, TILE), geometry.phases)",
+)
+
+
+def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
+    """act(correlate(x, w) + b).   (N, H, W, C), (KH, KW, C, O), (O,) -> (N, OH, OW, O)"""
+    tile, parts, span = cut(s.outputs, s.O, s.taps)
+    kernel = FORWARD[tile, precision()]
+    if parts == 1:
+        y = empty(s.y_shape)
+        kernel(x, w, b, y, s, span, activation)
+        return y
+    partial = empty((parts, *s.y_shape))
+    kernel(x, w, None, partial, s, span, 0)
+    return add_parts(partial, parts, s.y_shape, b, activation)
+
+
+def weight_adjoint(s: Geometry, x: Array, y: Array) -> Array:
+    """w of <correlate(x, w), y>.   (N, H, W, C), (N, OH, OW, O) -> (KH, KW, C, O)"""
+    tile, parts, span = cut(s.taps, s.O, s.outputs)
+    partial = empty((parts, *s.w_shape))
+    WEIGHTS[tile, precision()](x, y, partial, s, span)
+    return partial[0] if parts == 1 else add_parts(partial, parts, s.w_shape)
+
+
+def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
+    """act(x of <correlate(x, w), y> + b).   (N, OH, OW, O), (KH, KW, C, O), (C,) -> (N, H, W, C)"""
+    x = empty(s.x_shape)
+    tile, _, _ = cut(s.pixels * s.phases, s.C, 0)
+    INPUT[tile, precision()](y, w, b, x, s, activation)
+    return x
+
+
+def conv2d_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Any = 1, padding: Any = 0, activation: str | None = None
+) -> tuple[Array, tuple]:
+    stride, padding = check_conv("conv2d", x, w, b, 2, stride, padding)
+    code = activation_code(activation)
+    s = geometry_of(*x.shape, *w.shape[:2], w.shape[3], stride, padding)
+    x, w = plain(x), plain(w)
+    y = correlate(s, x, w, None if b is None else plain(b), code)
+    return y, (s, x, w, y, code)
+
+
+def conv2d_vjp(g: Array, s: Geometry, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
+    g, gb = activation_and_bias_gradient(g, y, activation, len(needs) > 2 and needs[2])
+    gx = input_adjoint(s, g, w) if needs[0] else None
+    gw = weight_adjoint(s, x, g) if needs[1] else None
+    return gx, gw, gb
+
+
+def conv_transpose2d_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Any = 1, padding: Any = 0, size: Any = None, activation: str | None = None
+) -> tuple[Array, tuple]:
+    stride, padding = check_conv("conv_transpose2d", x, w, b, 3, stride, padding)
+    code = activation_code(activation)
+    s = geometry_of(x.shape[0], *transposed_size(x, w, stride, padding, size), w.shape[2], *w.shape[:2], w.shape[3], stride, padding)
+    x, w = plain(x), plain(w)
+    y = input_adjoint(s, x, w, None if b is None else plain(b), code)
+    return y, (s, x, w, y, code)
+
+
+def conv_transpose2d_vjp(g: Array, s: Geometry, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
+    g, gb = activation_and_bias_gradient(g, y, activation, len(needs) > 2 and needs[2])
+    gx = correlate(s, g, w) if needs[0] else None
+    gw = weight_adjoint(s, g, x) if needs[1] else None
+    return gx, gw, gb
+
+
+conv2d = (conv2d_forward, conv2d_vjp)
+conv_transpose2d = (conv_transpose2d_forward, conv_transpose2d_vjp)
