@@ -76,7 +76,7 @@ def test_dense_is_exact_on_whole_numbers(precision, n, o, i, biased, activation,
 @pytest.mark.parametrize("tile", [64, 128])
 def test_each_transposition_and_tile(monkeypatch, precision, transpose_a, transpose_b, tile):
     M, N, K = 140, 131, 37
-    monkeypatch.setattr(dense, "cut", lambda M, N, K: (tile, 1, K))
+    monkeypatch.setattr(dense, "tile_of", lambda M, N: tile)
     rng = np.random.default_rng(tile)
     a, b, bias = whole(rng, M, K), whole(rng, K, N), whole(rng, N)
     stored = np.ascontiguousarray(a.T) if transpose_a else a, np.ascontiguousarray(b.T) if transpose_b else b
@@ -95,11 +95,15 @@ def test_a_transposed_view_is_not_copied():
     assert dense.matrix(w.T, False)[0].base is w or np.shares_memory(dense.matrix(w.T, False)[0], w)
 
 
-@given(st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 100_000))
-def test_a_product_is_cut_into_parts_that_cover_it(M, N, K):
-    tile, parts, span = dense.cut(M, N, K)
+@given(st.integers(0, 5000), st.integers(0, 100_000))
+def test_a_sum_is_cut_into_parts_that_cover_it(tiles, K):
+    parts, span = dense.cut(tiles, K)
     assert (parts - 1) * span < max(K, 1) <= parts * span
-    assert parts == 1 or (tile == 64 and span % dense.DEPTH == 0 and span >= 4 * dense.DEPTH)
+    assert parts == 1 or (parts * tiles <= dense.BLOCKS and span % dense.DEPTH == 0 and span >= 4 * dense.DEPTH)
+
+
+def test_large_tiles_only_where_many_of_them_are_full():
+    assert [dense.tile_of(*size) for size in [(128, 400), (1000, 784), (4096, 4096), (100_000, 40)]] == [64, 64, 128, 64]
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
@@ -172,10 +176,10 @@ def test_transposed_convolution_and_its_gradients_are_exact_on_whole_numbers(pre
 
 
 @PRECISIONS
-def test_convolutions_in_large_tiles(monkeypatch, precision):
-    monkeypatch.setattr(conv, "cut", lambda M, N, K: (128, 1, max(K, 1)))
-    rng = np.random.default_rng(8)
-    arrays = [whole(rng, 2, 11, 9, 5), whole(rng, 3, 3, 5, 6), whole(rng, 6)]
+@pytest.mark.parametrize("channels", [3, 20, 40, 70])  # tiles of 16, 32 and 64 columns, and more than one
+def test_convolutions_of_many_channels(precision, channels):
+    rng = np.random.default_rng(channels)
+    arrays = [whole(rng, 2, 11, 9, channels), whole(rng, 3, 3, channels, channels + 1), whole(rng, channels + 1)]
     assert_exact("conv2d", arrays, rng, {"stride": 2, "padding": 1, "activation": "relu"}, precision)
 
 

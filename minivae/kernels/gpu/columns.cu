@@ -15,7 +15,7 @@
     long long last = blockIdx.y * span + span < rows ? blockIdx.y * span + span : rows; \
     if (column >= columns) last = 0;
 
-// The sum over threadIdx.y, for the threads with threadIdx.y == 0.  All threads of the block must call it.
+// The sum over threadIdx.y, for the threads with threadIdx.y == 0.  All threads of the block must call it; `all` may serve again.
 __device__ __forceinline__ float column_sum(float value, float* all) {
     int own = threadIdx.y * blockDim.x + threadIdx.x;
     all[own] = value;
@@ -124,7 +124,6 @@ extern "C" __global__ void batch_norm_sums(const float* gy, const float* x, cons
         product += gy[i] * ((x[i] - mean[column]) * inverse[column]);
     }
     sum = column_sum(sum, all);
-    __syncthreads();  // the sums have been read: their place serves again
     product = column_sum(product, all);
     if (threadIdx.y == 0 && column < columns) {
         partial[blockIdx.y * 2 * columns + column] = sum;

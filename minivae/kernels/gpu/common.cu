@@ -23,7 +23,8 @@ __device__ __forceinline__ float warp_max(float value) {
     return value;
 }
 
-// The sum over threadIdx.x, a warp or a whole block wide; every thread of the team gets it.  All threads of the block must call it.
+// The sum over threadIdx.x, a warp or a whole block wide; every thread of the team gets it.  All threads of the block must call it, and
+// each call in a kernel needs shared memory of its own: then one barrier is enough.
 __device__ __forceinline__ float team_sum(float value, float* of_warp) {
     value = warp_sum(value);
     if (blockDim.x == 32) return value;
@@ -31,7 +32,6 @@ __device__ __forceinline__ float team_sum(float value, float* of_warp) {
     __syncthreads();
     value = 0;
     for (int warp = 0; warp < WARPS; ++warp) value += of_warp[warp];
-    __syncthreads();  // the next sum writes here again
     return value;
 }
 
@@ -41,7 +41,6 @@ __device__ __forceinline__ float team_max(float value, float* of_warp) {
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
     __syncthreads();
     for (int warp = 0; warp < WARPS; ++warp) value = fmaxf(value, of_warp[warp]);
-    __syncthreads();
     return value;
 }
 
@@ -60,11 +59,12 @@ __device__ __forceinline__ float softplus_of(float x) { return (x > 0 ? x : 0 * 
 #define TANH 2
 #define SIGMOID 3
 
+// kept out of line: a tile ends in 64 of these a thread, and 64 copies of tanh would take seconds to compile
+__device__ __noinline__ float curved(float h, int activation) { return activation == TANH ? tanhf(h) : sigmoid_of(h); }
+
 __device__ __forceinline__ float activated(float h, int activation) {
     if (activation == RELU) return h > 0 ? h : 0 * h;  // 0 * h and not 0: NaN stays NaN
-    if (activation == TANH) return tanhf(h);
-    if (activation == SIGMOID) return sigmoid_of(h);
-    return h;
+    return activation ? curved(h, activation) : h;
 }
 
 __device__ __forceinline__ float activation_slope(float g, float y, int activation) {

@@ -164,35 +164,36 @@ struct ResultOfPhase {
     }
 };
 
-#define CONV(TILE)                                                                                                                    \
-    extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##TILE##_forward)(                                                    \
-        const float* x, const float* w, const float* bias, float* y, Geometry geometry, int span, int activation) {                   \
-        PANELS(TILE);                                                                                                                  \
-        int M = geometry.N * geometry.OH * geometry.OW, K = geometry.KH * geometry.KW * geometry.C;                                   \
-        Result result = {y + (long long)blockIdx.z * M * geometry.O, bias, M, geometry.O, activation};                                \
-        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                \
-        multiply<TILE>(Windows{geometry, x}, Columns{w, geometry.O}, result, blockIdx.x * TILE, blockIdx.y * TILE, k0, k1, of_a, of_b); \
-    }                                                                                                                                 \
-                                                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(256)                                                                                  \
-        KERNEL(conv##TILE##_weights)(const float* x, const float* g, float* gw, Geometry geometry, int span) {                        \
-        PANELS(TILE);                                                                                                                  \
-        int M = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW;                                   \
-        Result result = {gw + (long long)blockIdx.z * M * geometry.O, nullptr, M, geometry.O, 0};                                     \
-        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                \
-        multiply<TILE>(WindowsSwapped{geometry, x}, Columns{g, geometry.O}, result, blockIdx.x * TILE, blockIdx.y * TILE, k0, k1,     \
-                       of_a, of_b);                                                                                                    \
-    }                                                                                                                                 \
-                                                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##TILE##_input)(                                                      \
-        const float* g, const float* w, const float* bias, float* gx, Geometry geometry, int activation) {                            \
-        PANELS(TILE);                                                                                                                  \
-        Phase phase = phase_of(geometry, blockIdx.z);                                                                                  \
-        if ((int)blockIdx.x * TILE >= geometry.N * phase.rows * phase.columns) return; /* phases differ by a row or a column */       \
-        ResultOfPhase result = {geometry, phase, gx, bias, activation};                                                                \
-        multiply<TILE>(Outputs{geometry, phase, g}, WeightsOfPhase{geometry, phase, w}, result, blockIdx.x * TILE, blockIdx.y * TILE, \
-                       0, phase.QH * phase.QW * geometry.O, of_a, of_b);                                                               \
+#define CONV(ROWS, COLUMNS)                                                                                                               \
+    extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_forward)(                                                    \
+        const float* x, const float* w, const float* bias, float* y, Geometry geometry, int span, int activation) {                       \
+        PANELS(ROWS, COLUMNS);                                                                                                            \
+        int M = geometry.N * geometry.OH * geometry.OW, K = geometry.KH * geometry.KW * geometry.C;                                       \
+        Result result = {y + (long long)blockIdx.z * M * geometry.O, bias, M, geometry.O, activation};                                    \
+        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                   \
+        multiply<ROWS, COLUMNS>(Windows{geometry, x}, Columns{w, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, of_a, of_b); \
+    }                                                                                                                                     \
+                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(256)                                                                                     \
+        KERNEL(conv##COLUMNS##_weights)(const float* x, const float* g, float* gw, Geometry geometry, int span) {                         \
+        PANELS(ROWS, COLUMNS);                                                                                                            \
+        int M = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW;                                       \
+        Result result = {gw + (long long)blockIdx.z * M * geometry.O, nullptr, M, geometry.O, 0};                                         \
+        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                   \
+        multiply<ROWS, COLUMNS>(WindowsSwapped{geometry, x}, Columns{g, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, \
+                       of_a, of_b);                                                                                                       \
+    }                                                                                                                                     \
+                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_input)(                                                      \
+        const float* g, const float* w, const float* bias, float* gx, Geometry geometry, int activation) {                                \
+        PANELS(ROWS, COLUMNS);                                                                                                            \
+        Phase phase = phase_of(geometry, blockIdx.z);                                                                                     \
+        if ((int)blockIdx.x * ROWS >= geometry.N * phase.rows * phase.columns) return; /* phases differ by a row or a column */           \
+        ResultOfPhase result = {geometry, phase, gx, bias, activation};                                                                   \
+        multiply<ROWS, COLUMNS>(Outputs{geometry, phase, g}, WeightsOfPhase{geometry, phase, w}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, \
+                       0, phase.QH * phase.QW * geometry.O, of_a, of_b);                                                                  \
     }
 
-CONV(64)
-CONV(128)
+CONV(64, 64)
+CONV(128, 32)
+CONV(256, 16)

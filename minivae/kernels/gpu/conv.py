@@ -33,18 +33,26 @@ RECORD = np.dtype([(name, np.int32) for name in FIELDS])
 geometry_of = functools.lru_cache(maxsize=256)(Geometry)
 
 
+ROWS = {64: 64, 32: 128, 16: 256}  # of a tile, by its columns
+
+
+def columns_of(channels: int) -> int:
+    """Of a tile: no more than the channels call for."""
+    return 16 if channels <= 16 else 32 if channels <= 32 else 64
+
+
 def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kernel]:
-    """A role's kernels by (tile, precision)."""
+    """A role's kernels by (columns, precision)."""
     return {
-        (tile, precision): Kernel(
-            f"conv{tile}_{role}_{precision}",
+        (columns, precision): Kernel(
+            f"conv{columns}_{role}_{precision}",
             "conv.cu",
             arguments,
-            grid.replace("TILE", str(tile)),
+            grid.replace("ROWS", str(rows)).replace("COLUMNS", str(columns)),
             defines=(precision.upper(),),
             structures={"Geometry": RECORD},
         )
-        for tile in (64, 128)
+        for columns, rows in ROWS.items()
         for precision in PRECISIONS
     }
 
@@ -53,25 +61,26 @@ FORWARD = kernels(
     "forward",
     "float32[geometry.x] x, float32[geometry.w] w, float32?[geometry.O] bias, "
     "float32[max(1, divide_up(geometry.taps, span)) * geometry.y] y, Geometry geometry, int32 span, int32 activation",
-    "(divide_up(geometry.outputs, TILE), divide_up(geometry.O, TILE), max(1, divide_up(geometry.taps, span)))",
+    "(divide_up(geometry.outputs, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.taps, span)))",
 )
 WEIGHTS = kernels(
     "weights",
     "float32[geometry.x] x, float32[geometry.y] g, float32[max(1, divide_up(geometry.outputs, span)) * geometry.w] gw, Geometry geometry, "
     "int32 span",
-    "(divide_up(geometry.taps, TILE), divide_up(geometry.O, TILE), max(1, divide_up(geometry.outputs, span)))",
+    "(divide_up(geometry.taps, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.outputs, span)))",
 )
 INPUT = kernels(
     "input",
     "float32[geometry.y] g, float32[geometry.w] w, float32?[geometry.C] bias, float32[geometry.x] gx, Geometry geometry, int32 activation",
-    "(divide_up(geometry.pixels, TILE), divide_up(geometry.C, TILE), geometry.phases)",
+    "(divide_up(geometry.pixels, ROWS), divide_up(geometry.C, COLUMNS), geometry.phases)",
 )
 
 
 def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
     """act(correlate(x, w) + b).   (N, H, W, C), (KH, KW, C, O), (O,) -> (N, OH, OW, O)"""
-    tile, parts, span = cut(s.outputs, s.O, s.taps)
-    kernel = FORWARD[tile, precision()]
+    columns = columns_of(s.O)
+    parts, span = cut(divide_up(s.outputs, ROWS[columns]) * divide_up(s.O, columns), s.taps)
+    kernel = FORWARD[columns, precision()]
     if parts == 1:
         y = empty(s.y_shape)
         kernel(x, w, b, y, s, span, activation)
@@ -83,17 +92,17 @@ def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activatio
 
 def weight_adjoint(s: Geometry, x: Array, y: Array) -> Array:
     """w of <correlate(x, w), y>.   (N, H, W, C), (N, OH, OW, O) -> (KH, KW, C, O)"""
-    tile, parts, span = cut(s.taps, s.O, s.outputs)
+    columns = columns_of(s.O)
+    parts, span = cut(divide_up(s.taps, ROWS[columns]) * divide_up(s.O, columns), s.outputs)
     partial = empty((parts, *s.w_shape))
-    WEIGHTS[tile, precision()](x, y, partial, s, span)
+    WEIGHTS[columns, precision()](x, y, partial, s, span)
     return partial[0] if parts == 1 else add_parts(partial, parts, s.w_shape)
 
 
 def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
     """act(x of <correlate(x, w), y> + b).   (N, OH, OW, O), (KH, KW, C, O), (C,) -> (N, H, W, C)"""
     x = empty(s.x_shape)
-    tile, _, _ = cut(s.pixels * s.phases, s.C, 0)
-    INPUT[tile, precision()](y, w, b, x, s, activation)
+    INPUT[columns_of(s.C), precision()](y, w, b, x, s, activation)
     return x
 
 

@@ -27,7 +27,7 @@ GEMMS = {
         defines=(precision.upper(),),
     )
     for tile in (64, 128)
-    for kind in ("nn", "nt", "tn", "tt")
+    for kind in ("nn", "nt", "tn")
     for precision in PRECISIONS
 }
 
@@ -54,14 +54,16 @@ def use_precision(name: str) -> Iterator[None]:
         _precision.set(before)
 
 
-def cut(M: int, N: int, K: int) -> tuple[int, int, int]:
-    """(tile, parts, span) of a product: large tiles when there are enough of them, parts of K when there are too few small ones."""
-    if divide_up(M, 128) * divide_up(N, 128) >= BLOCKS:
-        return 128, 1, max(K, 1)
-    tiles = max(1, divide_up(M, 64) * divide_up(N, 64))
-    parts = max(1, min(BLOCKS // tiles, K // (4 * DEPTH)))
+def cut(tiles: int, K: int) -> tuple[int, int]:
+    """(parts, span): the sum over K cut into parts of `span`, if there are too few tiles to fill a GPU."""
+    parts = max(1, min(BLOCKS // max(1, tiles), K // (4 * DEPTH)))
     span = max(DEPTH, divide_up(divide_up(K, parts), DEPTH) * DEPTH)
-    return 64, max(1, divide_up(K, span)), span
+    return max(1, divide_up(K, span)), span
+
+
+def tile_of(M: int, N: int) -> int:
+    """The side of the tiles: large if there are enough of them to fill a GPU."""
+    return 128 if min(M, N) > 64 and divide_up(M, 128) * divide_up(N, 128) >= BLOCKS else 64
 
 
 def matrix(x: Array, transpose: bool) -> tuple[Array, bool]:
@@ -75,9 +77,12 @@ def gemm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = Fals
     """act(op(a) @ op(b) + bias), op(x) = x or x^T.   (M, K), (K, N), (N,) -> (M, N), float32; any size, zero too"""
     a, transpose_a = matrix(a, transpose_a)
     b, transpose_b = matrix(b, transpose_b)
+    if transpose_a and transpose_b:  # too rare for a kernel of its own
+        a, transpose_a = plain(a.T), False
     K, M = a.shape if transpose_a else a.shape[::-1]
     N = b.shape[0] if transpose_b else b.shape[1]
-    tile, parts, span = cut(M, N, K)
+    tile = tile_of(M, N)
+    parts, span = cut(divide_up(M, tile) * divide_up(N, tile), K)
     kernel = GEMMS[tile, "nt"[transpose_a] + "nt"[transpose_b], precision()]
     if parts == 1:
         c = empty((M, N))

@@ -1,10 +1,10 @@
-// The arithmetic of a tile in float32: every thread keeps a square of C in registers, 4 x 4 numbers of a tile of 64, 8 x 8 of 128.
+// The arithmetic of a tile in float32: every thread keeps a square of C in registers, 4 x 4 numbers, or 8 x 8 of a tile of 128 x 128.
 //
-//     thread (ty, tx) of 16 x 16 owns rows 4 ty ... 4 ty + 3, and of a tile of 128 also rows 64 + those; columns likewise with tx.
+//     thread (ty, tx) owns rows 4 ty ... 4 ty + 3, and of a tile of 128 x 128 also rows 64 + those; columns likewise with tx.
 //     A step reads 4 or 8 numbers of A and of B, four at a time, for 16 or 64 multiply-adds.
 
-template <int TILE> struct Core {
-    static constexpr int PER = TILE / 16;
+template <int ROWS, int COLUMNS> struct Core {
+    static constexpr int PER = ROWS * COLUMNS == 128 * 128 ? 8 : 4, ACROSS = COLUMNS / PER;  // threads
     float c[PER][PER];
 
     __device__ __forceinline__ Core() {
@@ -14,17 +14,18 @@ template <int TILE> struct Core {
 
     __device__ __forceinline__ static float rounded(float number) { return number; }
 
+    __device__ __forceinline__ static int ty() { return (int)threadIdx.x / ACROSS; }
+    __device__ __forceinline__ static int tx() { return (int)threadIdx.x % ACROSS; }
     __device__ __forceinline__ static int owned(int thread, int i) { return i / 4 * 64 + thread * 4 + i % 4; }
 
-    __device__ __forceinline__ void add(const float (*a)[TILE + PAD], const float (*b)[TILE + PAD]) {
-        int ty = threadIdx.x / 16, tx = threadIdx.x % 16;
+    __device__ __forceinline__ void add(const float (*a)[ROWS + PAD], const float (*b)[COLUMNS + PAD]) {
 #pragma unroll 4
         for (int k = 0; k < DEPTH; ++k) {
             float of_a[PER], of_b[PER];
 #pragma unroll
             for (int i = 0; i < PER; i += 4) {
-                *(float4*)(of_a + i) = *(const float4*)(a[k] + owned(ty, i));
-                *(float4*)(of_b + i) = *(const float4*)(b[k] + owned(tx, i));
+                *(float4*)(of_a + i) = *(const float4*)(a[k] + owned(ty(), i));
+                *(float4*)(of_b + i) = *(const float4*)(b[k] + owned(tx(), i));
             }
 #pragma unroll
             for (int i = 0; i < PER; ++i)
@@ -34,10 +35,9 @@ template <int TILE> struct Core {
     }
 
     template <class Result> __device__ __forceinline__ void put(const Result& result, int i0, int j0) const {
-        int ty = threadIdx.x / 16, tx = threadIdx.x % 16;
 #pragma unroll
         for (int i = 0; i < PER; ++i)
 #pragma unroll
-            for (int j = 0; j < PER; ++j) result.put(i0 + owned(ty, i), j0 + owned(tx, j), c[i][j]);
+            for (int j = 0; j < PER; ++j) result.put(i0 + owned(ty(), i), j0 + owned(tx(), j), c[i][j]);
     }
 };

@@ -1,4 +1,4 @@
-// C = act(op(A) op(B) + bias) for row-major matrices, op(X) = X or its transpose.   (M, K), (K, N), (N,) -> (M, N)
+// C = act(op(A) op(B) + bias) for row-major matrices, op(X) = X or its transpose, though not both at once.   (M, K), (K, N), (N,) -> (M, N)
 //
 //     grid   x: tiles down    y: tiles across    z: parts of K, `span` deep
 //
@@ -22,19 +22,17 @@ template <bool KEEPS_K> struct Matrix {
 #define GEMM(NAME, TILE, TRANSPOSE_A, TRANSPOSE_B)                                                                                    \
     extern "C" __global__ void __launch_bounds__(256)                                                                                  \
         KERNEL(NAME)(const float* a, const float* b, const float* bias, float* c, int M, int N, int K, int span, int activation) {    \
-        PANELS(TILE);                                                                                                                  \
+        PANELS(TILE, TILE);                                                                                                                  \
         Matrix<!TRANSPOSE_A> of_rows = {a, M, TRANSPOSE_A ? M : K};                                                                    \
         Matrix<TRANSPOSE_B> of_columns = {b, N, TRANSPOSE_B ? K : N};                                                                  \
         Result result = {c + (long long)blockIdx.z * M * N, bias, M, N, activation};                                                  \
         int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                \
-        multiply<TILE>(of_rows, of_columns, result, blockIdx.x * TILE, blockIdx.y * TILE, k0, k1, of_a, of_b);                        \
+        multiply<TILE, TILE>(of_rows, of_columns, result, blockIdx.x * TILE, blockIdx.y * TILE, k0, k1, of_a, of_b);                        \
     }
 
 GEMM(gemm64_nn, 64, false, false)
 GEMM(gemm64_nt, 64, false, true)
 GEMM(gemm64_tn, 64, true, false)
-GEMM(gemm64_tt, 64, true, true)
 GEMM(gemm128_nn, 128, false, false)
 GEMM(gemm128_nt, 128, false, true)
 GEMM(gemm128_tn, 128, true, false)
-GEMM(gemm128_tt, 128, true, true)

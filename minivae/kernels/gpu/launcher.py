@@ -157,8 +157,8 @@ class Kernel:
         self.parameters = [Parameter(text, self.structures) for text in re.split(r",(?![^\[]*\])", arguments)]
         self.arrays = [(i, p) for i, p in enumerate(self.parameters) if p.length is not None]
         names = ", ".join(p.name for p in self.parameters)
-        lengths = ", ".join(p.length for p in self.parameters if p.length)
-        self.plan: Callable[..., Any] = eval(f"lambda {names}: (({grid}), ({block}), ({lengths},))", globals())
+        lengths = "".join(f"{p.length}, " for p in self.parameters if p.length)
+        self.plan: Callable[..., Any] = eval(f"lambda {names}: (({grid}), ({block}), ({lengths}))", globals())
         self.device: Device | None = None  # that `function` was compiled for
         self.function: Any = None
         Kernel.registry[name] = self

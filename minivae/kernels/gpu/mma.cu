@@ -1,6 +1,6 @@
 // The arithmetic of a tile on tensor cores: numbers are rounded to TF32 (10 bits of fraction), products and sums are kept in float32.
 //
-//     8 warps, 4 down and 2 across; a warp owns TILE/4 x TILE/2 of C as blocks of 16 x 8, each made by
+//     8 warps, 4 down and 2 across, or 8 down where the tile is narrow; a warp owns its part of C as blocks of 16 x 8, each made by
 //     mma.sync.m16n8k8:   C (16 x 8) += A (16 x 8) B (8 x 8)          PTX manual, 9.7.14
 //
 //     lane = 4 g + t holds      t            t+4                        2t 2t+1
@@ -21,8 +21,9 @@ __device__ __forceinline__ void mma_tf32(float* c, const unsigned int* a, const 
 }
 #endif
 
-template <int TILE> struct Core {
-    static constexpr int DOWN = TILE / 64, ACROSS = TILE / 16;  // blocks of 16 x 8 that a warp owns
+template <int ROWS, int COLUMNS> struct Core {
+    static constexpr int WARPS_ACROSS = COLUMNS < 64 ? 1 : 2, WARPS_DOWN = 8 / WARPS_ACROSS;
+    static constexpr int DOWN = ROWS / (16 * WARPS_DOWN), ACROSS = COLUMNS / (8 * WARPS_ACROSS);  // blocks of 16 x 8 that a warp owns
     float c[DOWN][ACROSS][4];
 
     __device__ __forceinline__ Core() {
@@ -33,10 +34,10 @@ template <int TILE> struct Core {
 
     __device__ __forceinline__ static float rounded(float number) { return __int_as_float((int)to_tf32(number)); }
 
-    __device__ __forceinline__ static int top() { return (int)threadIdx.x / 64 * (TILE / 4); }
-    __device__ __forceinline__ static int left() { return (int)threadIdx.x / 32 % 2 * (TILE / 2); }
+    __device__ __forceinline__ static int top() { return (int)threadIdx.x / 32 / WARPS_ACROSS * (16 * DOWN); }
+    __device__ __forceinline__ static int left() { return (int)threadIdx.x / 32 % WARPS_ACROSS * (8 * ACROSS); }
 
-    __device__ __forceinline__ void add(const float (*a)[TILE + PAD], const float (*b)[TILE + PAD]) {
+    __device__ __forceinline__ void add(const float (*a)[ROWS + PAD], const float (*b)[COLUMNS + PAD]) {
         int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
         for (int k = 0; k < DEPTH; k += 8) {

@@ -18,11 +18,11 @@ __device__ __forceinline__ float exponentials_of_row(const float* x, float large
 
 // y = m + log sum e^(x - m) with m = max x; m and the sum are kept for the gradient
 extern "C" __global__ void logsumexp(const float* x, float* y, float* largest, float* total, long long rows, long long columns) {
-    __shared__ float of_warp[WARPS];
+    __shared__ float of_max[WARPS], of_sum[WARPS];
     long long row = row_of_team();
     bool present = row < rows;
-    float m = largest_of_row(x + row * columns, columns, of_warp, present);
-    float sum = exponentials_of_row(x + row * columns, m, columns, of_warp, present);
+    float m = largest_of_row(x + row * columns, columns, of_max, present);
+    float sum = exponentials_of_row(x + row * columns, m, columns, of_sum, present);
     if (present && threadIdx.x == 0) {
         y[row] = logf(sum) + m;
         largest[row] = m;
@@ -41,15 +41,15 @@ extern "C" __global__ void logsumexp_gradient(const float* g, const float* x, co
 
 // y = e^(x - m) / sum e^(x - m)
 extern "C" __global__ void softmax(const float* x, float* y, long long rows, long long columns) {
-    __shared__ float of_warp[WARPS];
+    __shared__ float of_max[WARPS], of_sum[WARPS];
     long long row = row_of_team();
     bool present = row < rows;
     x += row * columns;
     float largest = -infinity();
     if (present)
         for (long long i = threadIdx.x; i < columns; i += blockDim.x) largest = fmaxf(largest, x[i]);
-    largest = team_max(largest, of_warp);
-    float sum = exponentials_of_row(x, largest, columns, of_warp, present);
+    largest = team_max(largest, of_max);
+    float sum = exponentials_of_row(x, largest, columns, of_sum, present);
     if (present)
         for (long long i = threadIdx.x; i < columns; i += blockDim.x) y[row * columns + i] = expf(x[i] - largest) / sum;
 }

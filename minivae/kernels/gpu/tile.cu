@@ -1,14 +1,14 @@
-// One block of 256 threads makes one square tile of a product  C[i, j] = sum_k A[i, k] B[k, j].  Matrices, convolutions and their
+// One block of 256 threads makes one tile of a product  C[i, j] = sum_k A[i, k] B[k, j].  Matrices, convolutions and their
 // gradients differ only in where A and B are read and C is put; this file is the rest.
 //
-//                       B   j0      j0 + TILE
+//                       B   j0      j0 + COLUMNS
 //                         +---+-------+---+        for k0, k0 + DEPTH, ... :
 //                         |   |#######|   | DEPTH      every thread reads its share of the two panels # into registers,
 //                         |   |       |   |            while the tensor cores, or the multiply-adds, work on the panels before;
 //          A              C                            then puts them into shared memory, k by k, beside those being worked on:
 //        +---+------+   +---+-------+---+              two pairs of panels, so one barrier a round is enough
-//     i0 |###|      |   |   | TILE  |   |
-//        |###|      |   |   |       |   |          The last panels are filled up with zeros, so no size needs to fit.
+//     i0 |###|      |   |   | tile  |   |
+//   ROWS |###|      |   |   |       |   |          The last panels are filled up with zeros, so no size needs to fit.
 //        +---+------+   +---+-------+---+
 //         DEPTH
 //
@@ -30,20 +30,21 @@
 #define KERNEL(NAME) NAME##_fp32
 #endif
 
-template <int TILE> struct Panel {
-    float number[DEPTH][TILE + PAD];
+// Tiles: 64 x 64 and 128 x 128; for the few channels of images, 128 x 32 and 256 x 16.
+template <int WIDTH> struct Panel {
+    float number[DEPTH][WIDTH + PAD];
 };
 
 // A thread's share of a panel: COUNT numbers, and the outer places that they come from.
-template <int TILE, class Operand> struct Share {
-    static constexpr int COUNT = TILE * DEPTH / SIDE;
+template <int WIDTH, class Operand> struct Share {
+    static constexpr int COUNT = WIDTH * DEPTH / SIDE;
     static constexpr int OUTERS = Operand::ALONG_K ? COUNT : 1;
-    static constexpr int STEP = Operand::ALONG_K ? SIDE / DEPTH : SIDE / TILE;  // from one of its numbers to the next
+    static constexpr int STEP = Operand::ALONG_K ? SIDE / DEPTH : SIDE / WIDTH;  // from one of its numbers to the next
     typename Operand::Outer outer[OUTERS];
     float number[COUNT];
 
-    __device__ __forceinline__ static int first() { return (int)threadIdx.x / (Operand::ALONG_K ? DEPTH : TILE); }
-    __device__ __forceinline__ static int along() { return (int)threadIdx.x % (Operand::ALONG_K ? DEPTH : TILE); }
+    __device__ __forceinline__ static int first() { return (int)threadIdx.x / (Operand::ALONG_K ? DEPTH : WIDTH); }
+    __device__ __forceinline__ static int along() { return (int)threadIdx.x % (Operand::ALONG_K ? DEPTH : WIDTH); }
 
     __device__ __forceinline__ Share(const Operand& operand, int i0) {
 #pragma unroll
@@ -65,27 +66,27 @@ template <int TILE, class Operand> struct Share {
         }
     }
 
-    __device__ __forceinline__ void store(Panel<TILE>& panel) const {
+    template <class Core> __device__ __forceinline__ void store(const Core& core, Panel<WIDTH>& panel) const {
 #pragma unroll
         for (int q = 0; q < COUNT; ++q) {
             int i = Operand::ALONG_K ? first() + q * STEP : along(), k = Operand::ALONG_K ? along() : first() + q * STEP;
-            panel.number[k][i] = Core<TILE>::rounded(number[q]);
+            panel.number[k][i] = core.rounded(number[q]);
         }
     }
 };
 
 // The tile at (i0, j0), summed over k0 <= k < k1, into result.put(i, j, value).
-template <int TILE, class A, class B, class Result>
-__device__ __forceinline__ void multiply(const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1, Panel<TILE>* of_a,
-                                         Panel<TILE>* of_b) {
-    Share<TILE, A> share_a(a, i0);
-    Share<TILE, B> share_b(b, j0);
-    Core<TILE> core;
+template <int ROWS, int COLUMNS, class A, class B, class Result>
+__device__ __forceinline__ void multiply(const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1, Panel<ROWS>* of_a,
+                                         Panel<COLUMNS>* of_b) {
+    Share<ROWS, A> share_a(a, i0);
+    Share<COLUMNS, B> share_b(b, j0);
+    Core<ROWS, COLUMNS> core;
     if (k0 < k1) {
         share_a.fetch(a, k0, k1);
         share_b.fetch(b, k0, k1);
-        share_a.store(of_a[0]);
-        share_b.store(of_b[0]);
+        share_a.store(core, of_a[0]);
+        share_b.store(core, of_b[0]);
     }
     __syncthreads();
     int pair = 0;
@@ -97,8 +98,8 @@ __device__ __forceinline__ void multiply(const A& a, const B& b, const Result& r
         }
         core.add(of_a[pair].number, of_b[pair].number);
         if (more) {
-            share_a.store(of_a[1 - pair]);
-            share_b.store(of_b[1 - pair]);
+            share_a.store(core, of_a[1 - pair]);
+            share_b.store(core, of_b[1 - pair]);
         }
         __syncthreads();
     }
@@ -116,4 +117,6 @@ struct Result {
     }
 };
 
-#define PANELS(TILE) __shared__ __align__(16) Panel<TILE> of_a[2], of_b[2]
+#define PANELS(ROWS, COLUMNS)                     \
+    __shared__ __align__(16) Panel<ROWS> of_a[2]; \
+    __shared__ __align__(16) Panel<COLUMNS> of_b[2]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minivae.kernels.gpu.launcher import SOURCES, TYPES, Device, Kernel, source
+from minivae.kernels.gpu.launcher import Device, Kernel, source
 
 HEADER = Path(__file__).with_name("cuda_host.h")
 CACHE = Path(tempfile.gettempdir()) / f"minivae-cuda-host-{os.getuid() if hasattr(os, 'getuid') else 0}"
@@ -132,15 +132,15 @@ class HostDevice(Device):
             raise HostError(f"{kernel.name}: {found.decode()}")
 
 
-def declared_in_source(file, folder=SOURCES):
+def declared_in_source(file, defines=()):
     """{kernel: [(type, is_array, name)]} as a .cu file declares them, macros expanded by the preprocessor."""
-    command = ["g++", "-E", "-P", "-x", "c++", "-D__global__=__global__", "-"]
-    text = subprocess.run(command, input=source(file, folder), capture_output=True, text=True, check=True).stdout
+    command = ["g++", "-E", "-P", "-x", "c++", *(f"-D{name}" for name in defines), "-"]
+    text = subprocess.run(command, input=source(file), capture_output=True, text=True, check=True).stdout
     types = {c: name for name, c in C_TYPES.items()}
     kernels = {}
     for name, arguments in re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\)', text):
         kernels[name] = []
-        for argument in re.sub(r"\bconst\b|__restrict__", "", arguments).split(","):
+        for argument in re.sub(r"\bconst\b", "", arguments).split(","):
             kind, array, own = re.fullmatch(r"\s*([\w ]+?)\s*(\*?)\s*(\w+)\s*", argument).groups()
             kernels[name].append((types.get(kind, kind), bool(array), own))
     return kernels
@@ -148,6 +148,3 @@ def declared_in_source(file, folder=SOURCES):
 
 def has_compiler():
     return shutil.which("g++") is not None
-
-
-__all__ = ["TYPES", "HostDevice", "HostError", "declared_in_source", "has_compiler", "library"]
