@@ -103,6 +103,8 @@ def test_every_source_and_kernel_is_declared_with_the_arguments_it_has():
     for kernel in Kernel.registry.values():
         declared = [(p.type, p.length is not None, p.name) for p in kernel.parameters]
         assert found[kernel.file, kernel.defines].get(kernel.name) == declared, kernel.name
+        assert callable(kernel.plan)  # grid, block and lengths are expressions of these arguments
+        assert callable(kernel.quick)
     assert set().union(*found.values()) == set(Kernel.registry), "a kernel that nobody can launch"
 
 

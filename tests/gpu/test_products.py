@@ -203,3 +203,8 @@ def test_what_does_not_fit_is_said_in_the_words_of_the_reference():
         conv.conv2d_forward(one, one)
     with pytest.raises(UsageError, match="'fp16' is unknown; choose one of fp32, tf32"):
         dense.set_precision("fp16")
+
+
+def test_more_pixels_than_an_index_can_count_are_refused():
+    with pytest.raises(ShapeError, match=r"a convolution of \(65536, 256, 256, 1\) to .*: need fewer than 2\^31 pixels"):
+        conv.Geometry(65536, 256, 256, 1, 3, 3, 1, (1, 1), ((1, 1), (1, 1)))

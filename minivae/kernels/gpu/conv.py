@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
+from ...errors import ShapeError
 from ..checks import Padding, Pair, activation_code, check_conv, output_size, transposed_size
 from .arrays import plain
 from .dense import PRECISIONS, cut, precision
@@ -21,12 +22,14 @@ class Geometry:
 
     def __init__(self, N: int, H: int, W: int, C: int, KH: int, KW: int, O: int, stride: Pair, padding: Padding):
         OH, OW = output_size(H, KH, stride[0], padding[0]), output_size(W, KW, stride[1], padding[1])
-        self.record = np.array([(N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0])], RECORD)
         self.x_shape, self.w_shape, self.y_shape = (N, H, W, C), (KH, KW, C, O), (N, OH, OW, O)
         self.x, self.w, self.y = math.prod(self.x_shape), math.prod(self.w_shape), math.prod(self.y_shape)
         self.C, self.O, self.taps, self.outputs = C, O, KH * KW * C, N * OH * OW
         self.phases = stride[0] * stride[1]
         self.pixels = N * divide_up(H, stride[0]) * divide_up(W, stride[1])  # of the largest phase
+        if max(N * H * W, self.outputs, self.taps) >= 2**31:
+            raise ShapeError(f"a convolution of {self.x_shape} to {self.y_shape}: need fewer than 2^31 pixels; use a smaller batch")
+        self.record = np.array([(N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0])], RECORD)
 
 
 RECORD = np.dtype([(name, np.int32) for name in FIELDS])

@@ -47,7 +47,7 @@ extern "C" __global__ void reparameterize_gradient(const float* g, const float* 
                                                    long long n) {
     EACH(i, n) {
         float product = g[i] * sigma[i];
-        if (geps) geps[i] = product;
+        geps[i] = product;
         glogvar[i] = product * eps[i] / 2;
     }
 }

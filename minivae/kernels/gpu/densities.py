@@ -31,7 +31,7 @@ REPARAMETERIZE = Kernel(
 REPARAMETERIZE_GRADIENT = Kernel(
     "reparameterize_gradient",
     "densities.cu",
-    "float32[n] g, float32[n] sigma, float32[n] eps, float32[n] glogvar, float32?[n] geps, int64 n",
+    "float32[n] g, float32[n] sigma, float32[n] eps, float32[n] glogvar, float32[n] geps, int64 n",
     grid="spread(n)",
 )
 KL = Kernel(

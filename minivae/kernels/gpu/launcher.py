@@ -21,6 +21,7 @@ A whole training step as one CUDA graph.  Nothing here waits for the device, and
    another size runs eagerly.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -175,18 +176,26 @@ class Kernel:
         self.name, self.file, self.defines, self.structures = name, file, defines, structures or {}
         self.parameters = [Parameter(text, self.structures) for text in re.split(r",(?![^\[]*\])", arguments)]
         self.arrays = [(i, p) for i, p in enumerate(self.parameters) if p.length is not None]
-        names = ", ".join(p.name for p in self.parameters)
-        lengths = "".join(f"{p.length}, " for p in self.parameters if p.length)
-        self.plan: Callable[..., Any] = eval(f"lambda {names}: (({grid}), ({block}), ({lengths}))", globals())
-        # the same check as one expression, for a launch costs microseconds: (grid, block, values), or False where `checked` will say why
-        holds = sorted((p.condition() for p in self.parameters), key=lambda text: ".size" in text)  # lengths after the numbers they are of
-        values = ", ".join(p.value() for p in self.parameters)
-        self.quick: Callable[..., Any] = eval(
-            f"lambda array, address, {names}: {' and '.join(holds)} and (({grid}), ({block}), [{values}])", globals() | TYPES
-        )
+        self.grid, self.block = grid, block
         self.device: Device | None = None  # that `function` was compiled for
         self.function: Any = None
         Kernel.registry[name] = self
+
+    @functools.cached_property
+    def plan(self) -> Callable[..., Any]:
+        """The arguments -> grid, block, lengths."""
+        names = ", ".join(p.name for p in self.parameters)
+        lengths = "".join(f"{p.length}, " for _, p in self.arrays)
+        return eval(f"lambda {names}: (({self.grid}), ({self.block}), ({lengths}))", globals())
+
+    @functools.cached_property
+    def quick(self) -> Callable[..., Any]:
+        """All of `checked` as one expression, since launches cost microseconds: (grid, block, values), or False where `checked` says why."""
+        names = ", ".join(p.name for p in self.parameters)
+        holds = sorted((p.condition() for p in self.parameters), key=lambda text: ".size" in text)  # lengths after the numbers they are of
+        values = ", ".join(p.value() for p in self.parameters)
+        ready = f"(({self.grid}), ({self.block}), [{values}])"
+        return eval(f"lambda array, address, {names}: {' and '.join(holds)} and {ready}", globals() | TYPES)
 
     def __call__(self, *arguments: Any) -> None:
         """Launch, if the arguments are what was declared; ShapeError, in one sentence, if not."""
