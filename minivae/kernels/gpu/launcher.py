@@ -190,7 +190,7 @@ class Kernel:
 
     @functools.cached_property
     def quick(self) -> Callable[..., Any]:
-        """All of `checked` as one expression, since launches cost microseconds: (grid, block, values), or False where `checked` says why."""
+        """All of `checked` as one expression, since time counts here: (grid, block, values), or False where `checked` says why."""
         names = ", ".join(p.name for p in self.parameters)
         holds = sorted((p.condition() for p in self.parameters), key=lambda text: ".size" in text)  # lengths after the numbers they are of
         values = ", ".join(p.value() for p in self.parameters)
