@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minivae.engine import Op
-from minivae.kernels.gpu import KERNELS
+from minivae.kernels.gpu import KERNELS, launcher
 
-from .host import host, needs_compiler
+from .host import host, needs_compiler, same_bits
 
 pytestmark = needs_compiler
 
@@ -245,6 +245,23 @@ def test_kernel_agrees_with_the_reference(name, shape, seed, option):
     values, gradients = host(ours)
     assert_close(values, pieces(exact), case.value(*exact_inputs, **options), "value")
     assert_close(gradients, exact_gradients, case.gradient(double(g), *exact_inputs, **options), "gradient")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_grid_smaller_than_the_array_goes_round_again(monkeypatch, name):
+    """Large arrays have more numbers than a grid has threads: here the grid is one block, and the result must not change."""
+    rng = np.random.default_rng(10)
+    arrays = rounded(CASES[name].draw(rng, (35, 20)))
+    needs = {"needs": (True,) * len(arrays)} if Op.registry[name].takes_needs else {}
+
+    def run():
+        value, saved = KERNELS[name][0](*arrays)
+        g = tuple(np.ones_like(v) for v in value) if isinstance(value, tuple) else np.ones_like(value)
+        return [*pieces(value), *KERNELS[name][1](g, *saved, **needs)]
+
+    whole = host(run)
+    monkeypatch.setattr(launcher, "spread", lambda n: (1,) if n else (0,))
+    assert same_bits(host(run), whole)
 
 
 EXTREMES = np.array([0.0, -0.0, 1e-30, -1e-30, 17.0, -17.0, 89.0, -89.0, 1e30, -1e30], np.float32)

@@ -14,6 +14,11 @@ template <int ROWS, int COLUMNS> struct Core {
 
     __device__ __forceinline__ static float rounded(float number) { return number; }
 
+    __device__ __forceinline__ static void read_four(const float* panel, float* registers) {
+        float4 four = *(const float4*)panel;
+        registers[0] = four.x, registers[1] = four.y, registers[2] = four.z, registers[3] = four.w;
+    }
+
     __device__ __forceinline__ static int ty() { return (int)threadIdx.x / ACROSS; }
     __device__ __forceinline__ static int tx() { return (int)threadIdx.x % ACROSS; }
     __device__ __forceinline__ static int owned(int thread, int i) { return i / 4 * 64 + thread * 4 + i % 4; }
@@ -24,8 +29,8 @@ template <int ROWS, int COLUMNS> struct Core {
             float of_a[PER], of_b[PER];
 #pragma unroll
             for (int i = 0; i < PER; i += 4) {
-                *(float4*)(of_a + i) = *(const float4*)(a[k] + owned(ty(), i));
-                *(float4*)(of_b + i) = *(const float4*)(b[k] + owned(tx(), i));
+                read_four(a[k] + owned(ty(), i), of_a + i);
+                read_four(b[k] + owned(tx(), i), of_b + i);
             }
 #pragma unroll
             for (int i = 0; i < PER; ++i)
