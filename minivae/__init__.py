@@ -1,6 +1,6 @@
 """minivae: variational autoencoders from scratch, to understand them."""
 
-from . import data, nn, ops
+from . import data, evaluate, gradcheck, nn, ops, quadrature
 from .backend import set_backend, use_backend
 from .distributions import kl
 from .engine import Op, Tensor, constant, gradients, no_graph
@@ -8,7 +8,7 @@ from .errors import CheckpointError, DataError, MinivaeError, NonFiniteError, Sh
 from .models import VAE
 from .objectives import elbo
 from .random import Stream
-from .training import SGD, Adam, AdamW, Run, Trainer, TrainingConfig, evaluate, load_model
+from .training import SGD, Adam, AdamW, Run, Trainer, TrainingConfig, load_model, losses
 from .version import VERSION as __version__
 
 __all__ = [
@@ -33,12 +33,15 @@ __all__ = [
     "data",
     "elbo",
     "evaluate",
+    "gradcheck",
     "gradients",
     "kl",
     "load_model",
+    "losses",
     "nn",
     "no_graph",
     "ops",
+    "quadrature",
     "set_backend",
     "use_backend",
 ]

@@ -21,6 +21,7 @@ Array = Any  # numpy.ndarray or cupy.ndarray: CuPy is optional, so the union can
 BACKENDS = ("numpy", "numba", "cupy")
 
 _cpu_backend: ContextVar[str] = ContextVar("cpu_backend", default="numba")
+cpu_backend = _cpu_backend.get  # "numba" or "numpy": what serves CPU arrays in this thread
 
 
 def xp(x: Array) -> ModuleType:

@@ -23,15 +23,19 @@ Value = Any  # a Tensor, an array or a number
 
 
 def _data(value: Value) -> Any:
-    return value.data if isinstance(value, Tensor) else np.asarray(value, dtype=np.float32) if not hasattr(value, "dtype") else value
+    if type(value) is Tensor:
+        return value.data
+    return value if hasattr(value, "dtype") else np.asarray(value, dtype=np.float32)
 
 
-def _parameters(kind: str, **named: Value) -> tuple[Value, ...]:
-    """The parameters, with each number made an array of the others' dtype and device: as a float64 scalar it would promote float32."""
-    like = next((_data(value) for value in named.values() if hasattr(value, "dtype")), np.zeros((), np.float32))
-    values = tuple(value if hasattr(value, "dtype") else xp(like).asarray(value, like.dtype) for value in named.values())
-    _broadcast(kind, **dict(zip(named, values, strict=True)))
-    return values
+def _location_scale(kind: str, mean: Value, log_scale: Value, name: str) -> tuple[Value, Value]:
+    """Both parameters, with a number made an array of the other's dtype and device: as a float64 scalar it would promote float32."""
+    if type(mean) is type(log_scale) is Tensor and mean.data.shape == log_scale.data.shape:
+        return mean, log_scale
+    like = next((_data(value) for value in (mean, log_scale) if hasattr(value, "dtype")), np.zeros((), np.float32))
+    mean, log_scale = (value if hasattr(value, "dtype") else xp(like).asarray(value, like.dtype) for value in (mean, log_scale))
+    _broadcast(kind, **{"mean": mean, name: log_scale})
+    return mean, log_scale
 
 
 def _broadcast(kind: str, **named: Value) -> tuple[int, ...]:
@@ -45,7 +49,14 @@ def _broadcast(kind: str, **named: Value) -> tuple[int, ...]:
 
 
 def _check_event(name: str, x: Value, event_ndim: int, *parameters: Value) -> None:
-    shape, own = _data(x).shape, np.broadcast_shapes(*(_data(parameter).shape for parameter in parameters))
+    shape = _data(x).shape
+    if len(shape) >= event_ndim:
+        for parameter in parameters:
+            if _data(parameter).shape != shape:
+                break
+        else:
+            return
+    own = np.broadcast_shapes(*(_data(parameter).shape for parameter in parameters))
     batch, event = own[: max(len(own) - event_ndim, 0)], own[max(len(own) - event_ndim, 0) :]
     if len(shape) < event_ndim or shape[len(shape) - event_ndim :] != event:
         raise ShapeError(f"{name}.log_prob: x is {shape}, one event is {event}; need x of shape (..., {', '.join(map(str, event))})")
@@ -61,7 +72,7 @@ class Gaussian:
     """
 
     def __init__(self, mean: Value, logvar: Value, event_ndim: int = 1):
-        self.mean, self.logvar = _parameters("Gaussian", mean=mean, logvar=logvar)
+        self.mean, self.logvar = _location_scale("Gaussian", mean, logvar, "logvar")
         self.event_ndim = event_ndim
 
     @classmethod
@@ -79,7 +90,9 @@ class Gaussian:
 
     def sample(self, rng: Stream, samples: tuple[int, ...] = ()) -> Tensor:
         """mean + sigma eps, eps ~ N(0, I) from rng.     -> (*samples, *batch, *event)"""
-        shape = _broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
+        shape = self.mean.shape
+        if self.logvar.shape != shape:
+            shape = _broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
         return ops.reparameterize(self.mean, self.logvar, rng.normal((*samples, *shape), like=_data(self.mean)))
 
 
@@ -196,7 +209,7 @@ class Laplace:
     """Density exp(-|x - mean| / b) / 2 b, independent per element, b = exp(log_scale).     mean, log_scale (*batch, *event)"""
 
     def __init__(self, mean: Value, log_scale: Value, event_ndim: int = 1):
-        self.mean, self.log_scale = _parameters("Laplace", mean=mean, log_scale=log_scale)
+        self.mean, self.log_scale = _location_scale("Laplace", mean, log_scale, "log_scale")
         self.event_ndim = event_ndim
 
     def log_prob(self, x: Value) -> Tensor:

@@ -1,8 +1,9 @@
 """Reverse-mode automatic differentiation: Tensor, Op, gradients.
 
 An Op maps arrays to an array (or to a tuple of arrays) and knows its vector-Jacobian product: from g = dL/d(output) it makes
-dL/d(input) for every input.  Calling an Op on Tensors records a Node; Nodes are numbered as they are made, so that walking back
-from the loss in descending order meets every Node after all of its consumers.  No recursion, and no state but the graph itself.
+dL/d(input) for every input.  An Op called on Tensors makes a Tensor that remembers how it was made; Tensors are numbered as they are
+made, so that walking back from the loss in descending order meets every Tensor after all that were made from it.  No recursion, and no
+state but the graph itself.
 
     x = Tensor([1.0, 2.0]);  loss = (x * x).sum();  gradients(loss, [x])  ->  [array([2., 4.])]
 """
@@ -10,34 +11,21 @@ from the loss in descending order meets every Node after all of its consumers.  
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from .backend import Array, backend_of, xp
+from .backend import Array, backend_of, cpu_backend, xp
 from .errors import ShapeError
 
 FLOAT32 = np.dtype(np.float32)
-_next_number = count().__next__
+_next_number = count(1).__next__
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
 Kernel = tuple[Callable[..., Any], Callable[..., Any]]  # forward(*arrays, **options) -> value, saved;  vjp(g, *saved) -> gradients
-
-
-class Node:
-    """One application of an op: what went in (`parents`), what its vjp needs (`saved`).  A variable is a Node without an op."""
-
-    __slots__ = ("number", "op", "outputs", "parents", "saved", "vjp")
-
-    def __init__(self, op: "Op | None" = None, vjp: Any = None, saved: tuple = (), parents: tuple = ()):
-        self.number = _next_number()
-        self.op = op
-        self.vjp = vjp
-        self.saved = saved
-        self.parents = parents
-        self.outputs: tuple | None = None  # (shape, dtype) of each output when the op has several
 
 
 def _method(name: str, swapped: bool = False) -> Callable[..., Any]:
@@ -50,13 +38,13 @@ def _method(name: str, swapped: bool = False) -> Callable[..., Any]:
 
 
 class Tensor:
-    """An array and, unless it is a constant, the Node that made it.
+    """An array and, unless it is a constant or a variable, how it was made: `vjp(g, *saved)` is dL/d(parents), of an `op`.
 
     `Tensor(data)` makes a variable: gradients flow to it.  Raw arrays and numbers among an op's inputs are constants.
     Lists and integers become float32; float32, float64 and complex arrays are kept as they are, without a copy.
     """
 
-    __slots__ = ("__weakref__", "data", "index", "node")
+    __slots__ = ("__weakref__", "data", "number", "op", "parents", "saved", "vjp")
     __array_priority__ = 100  # array + Tensor goes to Tensor.__radd__
     __array_ufunc__ = None
 
@@ -74,8 +62,11 @@ class Tensor:
         elif data.dtype.kind not in "fc":
             raise ShapeError(f"Tensor(data): dtype {data.dtype} holds no numbers; need float32, float64 or complex")
         self.data: Array = data
-        self.node: Node | None = Node()
-        self.index = 0
+        self.number: int = _next_number()  # 0 for a constant
+        self.op: Any = None  # an Op
+        self.vjp: Any = None
+        self.saved: tuple = ()
+        self.parents: tuple[Tensor | None, ...] = ()  # None where an input was a constant
 
     __add__ = _method("add")
     __radd__ = _method("add", swapped=True)
@@ -124,7 +115,7 @@ class Tensor:
         return self.data if xp(self.data) is np else self.data.get()
 
     def __repr__(self) -> str:
-        made_by = "constant" if self.node is None else "variable" if self.node.op is None else self.node.op.name
+        made_by = self.op.name if self.op else "variable" if self.number else "constant"
         return f"Tensor({made_by}, shape={self.shape}, {self.dtype}):\n{self.data}"
 
     def __bool__(self) -> bool:
@@ -133,8 +124,17 @@ class Tensor:
 
 def constant(data: Array) -> Tensor:
     """A Tensor that no gradient flows to: the way to cut a graph."""
+    return _made(data.data if isinstance(data, Tensor) else data, None, None, (), ())
+
+
+def _made(data: Any, op: "Op | None", vjp: Any, saved: tuple, parents: tuple) -> Tensor:
     tensor = Tensor.__new__(Tensor)
-    tensor.data, tensor.node, tensor.index = data.data if isinstance(data, Tensor) else data, None, 0
+    tensor.data = data
+    tensor.number = _next_number() if parents else 0
+    tensor.op = op
+    tensor.vjp = vjp
+    tensor.saved = saved
+    tensor.parents = parents
     return tensor
 
 
@@ -151,7 +151,7 @@ class Op:
 
     def __init__(self, name: str, numpy: Kernel, numba: Kernel | None = None, cupy: Kernel | None = None):
         self.name = name
-        self.reference, self.fast = numpy, {"numba": numba, "cupy": cupy}
+        self.reference, self.numba, self.cupy = numpy, numba or numpy, cupy or numpy
         self.only_reference = numba is None and cupy is None
         code = numpy[1].__code__
         self.takes_needs = "needs" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -159,39 +159,58 @@ class Op:
 
     def kernel(self, arrays: Sequence[Any]) -> Kernel:
         """The (forward, vjp) that serves these arrays: a fast one only if every array is float32."""
-        first = None
+        device = None
         for a in arrays:
-            if hasattr(a, "dtype"):
+            if type(a) is np.ndarray:
+                if a.dtype is not FLOAT32 and a.dtype != FLOAT32:
+                    return self.reference
+                if a.shape:
+                    device = "cpu"
+            elif hasattr(a, "dtype"):
                 if a.dtype != FLOAT32:
                     return self.reference
-                if first is None and a.ndim:
-                    first = a
-        return self.reference if first is None else self.fast.get(backend_of(first)) or self.reference
+                device = backend_of(a) if device is None else device
+        if device == "cupy":
+            return self.cupy
+        return self.numba if device is not None and cpu_backend() == "numba" else self.reference
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        arrays = [t.data if type(t) is Tensor else t for t in inputs]
+        arrays: list[Any] = []
+        parents: list[Tensor | None] = []
+        tracked = False
+        for t in inputs:
+            if type(t) is Tensor:
+                arrays.append(t.data)
+                if t.number:
+                    parents.append(t)
+                    tracked = True
+                    continue
+            else:
+                arrays.append(t)
+            parents.append(None)
         forward, vjp = self.reference if self.only_reference else self.kernel(arrays)
         value, saved = forward(*arrays, **options)
-        node = None
-        if _recording.get():
-            parents = tuple([t if type(t) is Tensor and t.node is not None else None for t in inputs])
-            if parents.count(None) < len(parents):
-                node = Node(self, vjp, saved, parents)
-                if type(value) is tuple:
-                    node.outputs = tuple([(v.shape, v.dtype) for v in value])
-        if type(value) is tuple:
-            return tuple([_output(v, node, i) for i, v in enumerate(value)])
-        return _output(value, node, 0)
+        if isinstance(value, np.generic):
+            value = np.asarray(value)  # NumPy reduces to scalars, not to 0-d arrays
+        if tracked and _recording.get():
+            if self.takes_needs:
+                vjp = partial(vjp, needs=[p is not None for p in parents])
+            tensor = _made(value, self, vjp, saved, tuple(parents))
+        else:
+            tensor = _made(value, None, None, (), ())
+        return tensor if type(value) is not tuple else tuple([_part(tensor, i) for i in range(len(value))])
 
     def __repr__(self) -> str:
         return f"Op({self.name})"
 
 
-def _output(value: Array, node: Node | None, index: int) -> Tensor:
-    tensor = Tensor.__new__(Tensor)
-    tensor.data = np.asarray(value) if isinstance(value, np.generic) else value  # NumPy reduces to scalars, not to 0-d arrays
-    tensor.node, tensor.index = node, index
-    return tensor
+def _part(whole: Tensor, index: int) -> Tensor:
+    """One output of an op with several.  The whole's data is their tuple, and its gradient a list, None where no part has one."""
+
+    def vjp(g: Array) -> tuple[list[Array | None]]:
+        return ([g if i == index else None for i in range(len(whole.data))],)
+
+    return _made(whole.data[index], whole.op, vjp, (), (whole,) if whole.number else ())
 
 
 @contextmanager
@@ -210,55 +229,46 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
     L is `loss` when that has one element; otherwise give a `cotangent` u of loss's shape, and L = <u, loss>.
     The graph is left as it was, so that it can be asked again for other params.  Any Tensor of the graph may be a param.
     """
-    if loss.node is None:
+    if not loss.number:
         raise ShapeError("gradients: the loss depends on no variable; make it from Tensor(...) outside of no_graph()")
     if cotangent is None:
-        if loss.size != 1:
+        if loss.data.size != 1:
             raise ShapeError(f"gradients: the loss has shape {loss.shape}; reduce it to one number, or pass a cotangent of its shape")
-        cotangent = xp(loss.data).ones_like(loss.data)
+        cotangent = xp(loss.data).ones(loss.data.shape, loss.data.dtype)
     elif cotangent.shape != loss.shape:
         raise ShapeError(f"gradients: the cotangent is {cotangent.shape}, the loss is {loss.shape}; need equal shapes")
-    total: dict[Node, Any] = {loss.node: cotangent}  # node -> dL/d(output); a list of them for an op with several outputs
-    if loss.node.outputs is not None:
-        total[loss.node] = [cotangent if i == loss.index else None for i in range(len(loss.node.outputs))]
-    pending = [(-loss.node.number, loss.node)]  # a heap of the nodes in `total` whose vjp has not run, newest first
-    keep = {p.node for p in params}
+    total: dict[Tensor, Any] = {loss: cotangent}  # dL/d(tensor) so far; a list for the whole of an op with several outputs
+    pending = [(-loss.number, loss)] if loss.parents else []  # a heap of the tensors whose vjp has not run, newest first
+    keep = set(params)
     while pending:
-        node = heappop(pending)[1]
-        if node.op is None:
-            continue
-        g = total[node] if node in keep else total.pop(node)
-        if node.outputs is not None:
-            module = xp(next(part for part in g if part is not None))
-            g = tuple([module.zeros(*output) if part is None else part for part, output in zip(g, node.outputs, strict=True)])
-        if node.op.takes_needs:
-            parts = node.vjp(g, *node.saved, needs=tuple([p is not None for p in node.parents]))
-        else:
-            parts = node.vjp(g, *node.saved)
-        for parent, part in zip(node.parents, parts, strict=False):  # options given by position have no gradient
+        tensor = heappop(pending)[1]
+        g = total[tensor] if tensor in keep else total.pop(tensor)
+        if type(g) is list:
+            g = tuple([xp(part).zeros_like(part) if h is None else h for h, part in zip(g, tensor.data, strict=True)])
+        for parent, part in zip(tensor.parents, tensor.vjp(g, *tensor.saved), strict=False):  # options given by position have no gradient
             if parent is None or part is None:
                 continue
-            if part.shape != parent.data.shape:
+            if type(part) is not list and part.shape != parent.data.shape:
                 part = unbroadcast(part, parent.data.shape)
-            source = parent.node
-            assert source is not None
-            if source not in total:
-                total[source] = None if source.outputs is None else [None] * len(source.outputs)
-                heappush(pending, (-source.number, source))
-            if source.outputs is None:
-                before = total[source]
-                total[source] = part if before is None else before + part
-            else:
-                before = total[source][parent.index]
-                total[source][parent.index] = part if before is None else before + part
+            if parent in total:
+                total[parent] = _sum(total[parent], part)
+                continue
+            total[parent] = part
+            if parent.parents:
+                heappush(pending, (-parent.number, parent))
+    return [_array(total[p], p.data) if p in total else xp(p.data).zeros_like(p.data) for p in params]
 
-    def result(p: Tensor) -> Array:
-        g = total.get(p.node) if p.node is not None else None
-        if isinstance(g, list):
-            g = g[p.index]
-        return xp(p.data).zeros_like(p.data) if g is None else xp(p.data).asarray(g)
 
-    return [result(p) for p in params]
+def _array(g: Any, like: Array) -> Array:
+    """g, or the 0-d array of a NumPy scalar."""
+    return xp(like).asarray(g) if isinstance(g, np.generic) else g
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """a + b, in lists element by element; None stands for zero."""
+    if type(a) is list:
+        return [_sum(i, j) for i, j in zip(a, b, strict=True)]
+    return b if a is None else a if b is None else a + b
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:

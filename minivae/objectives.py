@@ -4,8 +4,7 @@ Losses are nats per image: sums over pixels and latents, the mean over the batch
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import ops
 from .distributions import kl
@@ -13,13 +12,17 @@ from .engine import Tensor
 from .random import Stream
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """A loss and what it is made of."""
 
     loss: Tensor  # (), what is minimised
-    reconstruction: Tensor  # (N,), -log p(x | z), one sample of z an image
+    log_likelihood: Tensor  # (N,), log p(x | z), one sample of z an image
     kl: Tensor  # (N,), KL(q(z | x) || p(z))
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """-log p(x | z).     -> (N,)"""
+        return -self.log_likelihood
 
 
 def elbo(model: Any, x: Any, rng: Stream, beta: float = 1.0) -> Terms:
@@ -30,11 +33,10 @@ def elbo(model: Any, x: Any, rng: Stream, beta: float = 1.0) -> Terms:
     D. P. Kingma and M. Welling, "Auto-encoding variational Bayes", 2014, eq. 7; beta: I. Higgins et al., "beta-VAE", 2017, eq. 4.
     """
     q = model.encode(x)
-    p = model.decode(q.sample(rng))
-    reconstruction = -p.log_prob(x)
+    log_likelihood = model.decode(q.sample(rng)).log_prob(x)
     divergence = kl(q, model.prior)
-    loss = (reconstruction + (divergence if beta == 1 else beta * divergence)).mean()
-    return Terms(loss, reconstruction, divergence)
+    loss = ((divergence if beta == 1 else divergence * beta) - log_likelihood).mean()
+    return Terms(loss, log_likelihood, divergence)
 
 
 def iwae(model: Any, x: Any, rng: Stream, samples: int = 50) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, backend_of, xp
+from .backend import Array, backend_of, cpu_backend, xp
 from .errors import UsageError
 from .kernels.cpu import philox
 
@@ -110,4 +110,5 @@ def _is_double(like: Array | None) -> bool:
 
 
 def _is_compiled(like: Array | None) -> bool:
-    return (like is None or like.dtype == np.float32) and backend_of(like) == "numba"
+    on_cpu = like is None or type(like) is np.ndarray or backend_of(like) != "cupy"
+    return on_cpu and cpu_backend() == "numba" and (like is None or like.dtype == np.float32)

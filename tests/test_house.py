@@ -1,6 +1,7 @@
 """The house keeps its shape: imports run downhill, the front door is light, files stay small."""
 
 import ast
+import inspect
 import subprocess
 import sys
 import time
@@ -151,6 +152,15 @@ def test_the_front_door_loads_neither_cupy_nor_matplotlib():
     assert imports_of("import minivae") == set()
     assert imports_of("import minivae\ntry: import cupy.cuda\nexcept ImportError: pass") >= {"cupy"}
     assert "matplotlib" in imports_of("import minivae, matplotlib")
+
+
+def test_no_public_name_is_replaced_by_a_room_of_that_name():
+    """Importing minivae.x binds the room x in minivae: nothing else at the front door may have a room's name."""
+    import minivae
+
+    rooms = {path.stem for path in PACKAGE.iterdir()} & set(minivae.__all__)
+    assert rooms
+    assert all(inspect.ismodule(getattr(minivae, room)) for room in rooms)
 
 
 def seconds(statement):

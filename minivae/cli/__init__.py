@@ -14,7 +14,7 @@ from ..nn import ACTIVATIONS
 from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
-from . import commands
+from . import commands, proof
 
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
@@ -139,6 +139,16 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--samples", type=int, default=100, help="importance samples an image for the bound on log p(x)")
     p.add_argument("--count", type=int, default=1000, help="test images for that bound")
+    command(
+        "gradcheck",
+        proof.gradcheck_command,
+        "check the gradient of a run's loss by three independent estimates, and draw the V-curve of their error",
+        of_run,
+        where,
+        source,
+        seed,
+        picture,
+    )
     command("info", commands.info_command, "print versions, backends and devices found, and folders")
     return top
 

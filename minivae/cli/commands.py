@@ -17,8 +17,9 @@ from ..data import NAMES, Dataset, cache_folder, load, to_float
 from ..engine import no_graph
 from ..errors import MinivaeError, UsageError
 from ..evaluate import active_units, log_likelihood
+from ..kernels.cpu.jit import cache_folder as kernel_folder
 from ..random import Stream
-from ..training import Run, TrainingConfig, evaluate
+from ..training import Run, TrainingConfig, losses
 from ..training.checkpoint import write_atomically
 from ..version import VERSION
 
@@ -52,6 +53,9 @@ def train(run: Run, data: Dataset, options: argparse.Namespace) -> None:
     size = sum(p.size for p in run.model.parameters())
     print(f"{data.name}: {n:,} images {'x'.join(map(str, data.image_shape))} to train, {len(data.test_images):,} to test")
     print(f"model: {run.model.arch}, {run.model.latent} latents, {size:,} parameters; run folder: {run.folder}", flush=True)
+    kernels = kernel_folder()
+    if kernels is None or not any(kernels.rglob("*.nbi")):
+        print("compiling the kernels for this processor: once, and for about half a minute", flush=True)
     first, start = run.epochs_done, time.perf_counter()
     with tqdm(total=n * config.epochs, initial=n * first, unit=" images", unit_scale=True, disable=None, dynamic_ncols=True) as bar:
 
@@ -175,18 +179,22 @@ def evaluate_command(options: argparse.Namespace, device: str | None) -> None:
     run = Run.open(options.folder, device)
     data = data_of(run, options)
     images, count = data.test_images, min(options.count, len(data.test_images))
-    losses = evaluate(run.model, images, options.seed)
+    terms = losses(run.model, images, options.seed)
     print(f"{data.name}, {len(images):,} test images, after {run.epochs_done} epochs; nats per image")
-    print(f"  negative ELBO    {losses['loss']:9.3f}   ({losses['loss'] / np.log(2) / np.prod(data.image_shape):.4f} bits per dimension)")
-    print(f"  reconstruction   {losses['reconstruction']:9.3f}")
-    print(f"  KL               {losses['kl']:9.3f}")
+    print(f"  negative ELBO    {terms['loss']:9.3f}   ({terms['loss'] / np.log(2) / np.prod(data.image_shape):.4f} bits per dimension)")
+    print(f"  reconstruction   {terms['reconstruction']:9.3f}")
+    print(f"  KL               {terms['kl']:9.3f}")
+    same = losses(run.model, images[:count], options.seed)["loss"]
     noise = Stream(options.seed).split("importance samples")
     bound = []
     for part in tqdm(parts(images[:count], 100), unit=" batches", disable=None, leave=False):
         bound.append(log_likelihood(run.model, run.on_device(to_float(part)), noise, options.samples))
     values = np.concatenate(bound)
     error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
-    print(f"  -log p(x) <=     {-values.mean():9.3f}   (+- {error:.3f}, k = {options.samples} importance samples, {count:,} images)")
+    print(
+        f"  -log p(x) <=     {-values.mean():9.3f}   (+- {error:.3f}; k = {options.samples} importance samples; "
+        f"the first {count:,} images, whose negative ELBO is {same:.3f})"
+    )
     print(f"  active latents   {int(active_units(encode(run, images)).sum()):5d} of {run.model.latent}")
 
 

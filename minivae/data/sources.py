@@ -14,6 +14,7 @@ from ..random import Stream
 from . import idx
 from .dataset import Dataset, train_test_split
 from .download import Altered, Unavailable, cache_folder, fetch, find, verified
+from .sprites import SHAPES, Sprites
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,15 @@ def digits5k(ask: Ask) -> Dataset:
     return Dataset("digits5k", *split, MNIST.label_names)
 
 
+def sprites(ask: Ask) -> Dataset:
+    """55,000 of the 737,280 sprites, drawn here and always the same ones: 50,000 to train, 5,000 to test.  The label is the shape."""
+    every = Sprites()
+    train, test = np.split(Stream(0).split("sprites").permutation(len(every))[:55_000], [50_000])
+    labels = every.factors(train)[:, 0], every.factors(test)[:, 0]
+    note = f"sprites: a fixed random choice of {len(train):,} + {len(test):,} of all {len(every):,} images"
+    return Dataset("sprites", every.images(train), labels[0], every.images(test), labels[1], SHAPES, note)
+
+
 def auto(ask: Ask) -> Dataset:
     """MNIST if it is at hand or a server answers soon, else digits5k; the note says why.  An altered file of the user's is an error."""
     reasons: list[str] = []
@@ -169,6 +179,7 @@ SOURCES: dict[str, Callable[[Ask], Dataset]] = {
     "mnist": MNIST,
     "fashion-mnist": FASHION_MNIST,
     "digits5k": digits5k,
+    "sprites": sprites,
 }
 
 

@@ -1,5 +1,20 @@
 """Judging a trained model."""
 
+from .disentanglement import DCI, dci, mig, mutual_information, sap
+from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import active_units, log_likelihood
+from .surgery import Surgery, elbo_surgery
 
-__all__ = ["active_units", "log_likelihood"]
+__all__ = [
+    "DCI",
+    "Surgery",
+    "active_units",
+    "beta_vae_score",
+    "dci",
+    "elbo_surgery",
+    "factor_vae_score",
+    "log_likelihood",
+    "mig",
+    "mutual_information",
+    "sap",
+]

@@ -33,6 +33,7 @@ from .densities import (
     reparameterize,
 )
 from .normalization import batch_norm, dropout, layer_norm
+from .recurrent import gru, lstm
 from .reductions import logsumexp, max, mean, min, sum
 from .shapes import broadcast_to, concatenate, getitem, pad, reshape, split, transpose
 
@@ -56,12 +57,14 @@ __all__ = [
     "gaussian_kl_standard",
     "gaussian_log_prob",
     "getitem",
+    "gru",
     "layer_norm",
     "leaky_relu",
     "log",
     "log1p",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "max",
     "maximum",

@@ -85,14 +85,24 @@ def matmul_numba_vjp(g, a, b, needs):
 
 
 def dense_numba(x, w, b=None, activation=None):
+    if x.ndim == 2 and w.ndim == 2:
+        try:
+            y = gemm.dense_forward(x, w, b, activation)
+        except ShapeError:
+            check_dense(x, w, b)
+            raise
+        return y, (x, w, y, activation, None)
     check_dense(x, w, b)
-    rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), w.shape[0])
+    rows = x.reshape(math.prod(x.shape[:-1]), w.shape[0])
     y = gemm.dense_forward(rows, w, b, activation)
-    return (y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[1])), (rows, w, y, activation, x.shape)
+    return y.reshape(*x.shape[:-1], w.shape[1]), (rows, w, y, activation, x.shape)
 
 
 def dense_numba_vjp(g, rows, w, y, activation, x_shape, needs):
-    gx, gw, gb = gemm.dense_vjp(g.reshape(y.shape), rows, w, y, activation, needs if len(needs) > 2 else (*needs, False))
+    needs = needs if len(needs) > 2 else (*needs, False)
+    if x_shape is None:
+        return gemm.dense_vjp(g, rows, w, y, activation, needs)
+    gx, gw, gb = gemm.dense_vjp(g.reshape(y.shape), rows, w, y, activation, needs)
     return gx if gx is None else gx.reshape(x_shape), gw, gb
 
 

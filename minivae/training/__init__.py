@@ -1,6 +1,6 @@
 """Training: optimizers, the loop, checkpoints, and the run folder."""
 
-from .loop import OPTIMIZERS, Trainer, TrainingConfig, evaluate
+from .loop import OPTIMIZERS, Trainer, TrainingConfig, losses
 from .optimizers import SGD, Adam, AdamW, clip_gradients, gradient_norm
 from .run import Run, load_model
 
@@ -13,7 +13,7 @@ __all__ = [
     "Trainer",
     "TrainingConfig",
     "clip_gradients",
-    "evaluate",
     "gradient_norm",
     "load_model",
+    "losses",
 ]

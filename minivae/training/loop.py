@@ -128,7 +128,7 @@ class Trainer:
         self.epochs_done = int(metadata["epochs_done"])
 
 
-def evaluate(model: Any, images: np.ndarray, seed: int = 0, beta: float = 1.0, batch_size: int = 500) -> dict[str, float]:
+def losses(model: Any, images: np.ndarray, seed: int = 0, beta: float = 1.0, batch_size: int = 500) -> dict[str, float]:
     """Means over the images of loss = reconstruction + beta kl, reconstruction and kl, in nats, one sample of z an image.
 
     The noise depends on the seed and the batch size alone: the same model has the same loss."""

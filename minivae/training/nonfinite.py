@@ -3,26 +3,27 @@
 from typing import Any
 
 from ..backend import Array, xp
-from ..engine import Node, Tensor, gradients
+from ..engine import Tensor, gradients
 from ..errors import NonFiniteError
 
+ADVICE = "lower the learning rate, clip the gradient, or look at the data"
 
-def _count(a: Array) -> int:
+
+def _count(a: Array | tuple) -> int:
+    if isinstance(a, tuple):
+        return sum(_count(part) for part in a)
     return int(a.size - xp(a).isfinite(a).sum())
 
 
-def _graph(loss: Tensor) -> dict[Node, list[Tensor]]:
-    """Every node that the loss depends on with the Tensors that it made, in the order of making."""
-    made: dict[Node, list[Tensor]] = {}
-    todo, seen = [loss], set()
+def _graph(loss: Tensor) -> list[Tensor]:
+    """Every tensor that the loss was made from, in the order of making."""
+    todo, seen = [loss], {loss}
     while todo:
-        tensor = todo.pop()
-        if tensor.node is None or id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        made.setdefault(tensor.node, []).append(tensor)
-        todo += [p for p in tensor.node.parents if p is not None]
-    return dict(sorted(made.items(), key=lambda item: item[0].number))
+        for parent in todo.pop().parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+    return sorted(seen, key=lambda tensor: tensor.number)
 
 
 def explain(loss: Tensor, params: dict[str, Tensor], where: str) -> NonFiniteError:
@@ -33,17 +34,17 @@ def explain(loss: Tensor, params: dict[str, Tensor], where: str) -> NonFiniteErr
     for name, p in params.items():
         if _count(p.data):
             return NonFiniteError(f"{where}: the parameter {name} holds {_count(p.data)} numbers that are not finite")
-    graph = _graph(loss)
-    for node, tensors in graph.items():
-        bad = next((t for t in tensors if _count(t.data)), None)
-        if bad is not None and node.op is not None:
+    graph = [tensor for tensor in _graph(loss) if tensor.op is not None]
+    for tensor in graph:
+        if _count(tensor.data):
+            size = sum(part.size for part in tensor.data) if isinstance(tensor.data, tuple) else tensor.size
+            shapes = [parent.shape for parent in tensor.parents if parent is not None]
             return NonFiniteError(
-                f"{where}: the op {node.op.name} made {_count(bad.data)} of {bad.size} numbers not finite, from finite inputs of shapes "
-                f"{[p.shape for p in node.parents if p is not None]}; lower the learning rate, clip the gradient, or look at the data"
+                f"{where}: the op {tensor.op.name} made {_count(tensor.data)} of {size} numbers not finite, though "
+                f"the tensors that it was made from, {shapes}, are finite; {ADVICE}"
             )
-    for node in graph:
-        if node.op is not None:
-            node.vjp = _checked(node, where)
+    for tensor in graph:
+        tensor.vjp = _checked(tensor, where)
     try:
         gradients(loss, list(params.values()))
     except NonFiniteError as error:
@@ -51,16 +52,15 @@ def explain(loss: Tensor, params: dict[str, Tensor], where: str) -> NonFiniteErr
     return NonFiniteError(f"{where}: the loss or a gradient was not finite, but is when computed again")
 
 
-def _checked(node: Node, where: str) -> Any:
-    vjp, name = node.vjp, node.op.name if node.op else ""
+def _checked(tensor: Tensor, where: str) -> Any:
+    vjp, name = tensor.vjp, tensor.op.name
 
-    def checked(g: Any, *saved: Any, **needs: Any) -> Any:
-        parts = vjp(g, *saved, **needs)
+    def checked(g: Any, *saved: Any) -> Any:
+        parts = vjp(g, *saved)
         for part in parts:
-            if part is not None and _count(part):
+            if part is not None and not isinstance(part, list) and _count(part):
                 raise NonFiniteError(
-                    f"{where}: the vjp of the op {name} made {_count(part)} of {part.size} numbers of a gradient not finite; "
-                    "lower the learning rate, clip the gradient, or look at the data"
+                    f"{where}: the vjp of the op {name} made {_count(part)} of {part.size} numbers of a gradient not finite; {ADVICE}"
                 )
         return parts
 

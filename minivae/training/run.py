@@ -23,7 +23,7 @@ from ..models import VAE
 from ..random import Stream
 from ..version import VERSION
 from .checkpoint import load, save, write_atomically
-from .loop import Trainer, TrainingConfig, evaluate
+from .loop import Trainer, TrainingConfig, losses
 
 CHECKPOINT, CONFIG, METRICS = "model.npz", "config.json", "metrics.jsonl"
 
@@ -113,7 +113,7 @@ class Run:
             start = perf_counter()
             train = self.trainer.epoch(data.train_images, step)
             seconds = perf_counter() - start
-            test = evaluate(self.model, data.test_images, config.seed, config.beta)
+            test = losses(self.model, data.test_images, config.seed, config.beta)
             self.metrics.append({"epoch": self.epochs_done, "seconds": round(seconds, 3), "train": train, "test": test})
             self.save()
             if epoch is not None:

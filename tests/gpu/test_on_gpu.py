@@ -24,7 +24,7 @@ def wiring(request, monkeypatch):
     """The ops as they are wired, and with the kernels of this room put in by hand."""
     if request.param == "with every kernel":
         for name, pair in KERNELS.items():
-            monkeypatch.setattr(Op.registry[name], "fast", Op.registry[name].fast | {"cupy": pair})
+            monkeypatch.setattr(Op.registry[name], "cupy", pair)
             monkeypatch.setattr(Op.registry[name], "only_reference", False)
 
 

@@ -320,6 +320,21 @@ def test_inputs_of_several_shapes_are_broadcast(name):
     np.testing.assert_allclose(host(lambda: KERNELS[name][0](*arrays)[0]), exact, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["relu", "silu", "softplus", "logsumexp"])
+def test_a_single_number_without_axes(name):
+    x = np.array(0.3, np.float32)
+    exact, saved = Op.registry[name].reference[0](x.astype(np.float64))
+    (slope,) = Op.registry[name].reference[1](np.array(2.0), *saved)
+
+    def run():
+        value, kept = KERNELS[name][0](x)
+        return value, KERNELS[name][1](np.array(2.0, np.float32), *kept)[0]
+
+    for ours, truth in zip(host(run), (exact, slope), strict=True):
+        assert ours.shape == ()
+        np.testing.assert_allclose(ours, truth, rtol=8 * EPS)
+
+
 def test_a_transposed_gradient_is_read_in_its_own_order():
     x = np.random.default_rng(5).normal(size=(4, 6)).astype(np.float32)
     g = np.random.default_rng(6).normal(size=(6, 4)).astype(np.float32).T

@@ -41,7 +41,7 @@ def inner(a, b):
 def geometries(draw):
     """x shape, w shape, stride, padding: strides above the kernel, padding above the kernel, one-sided padding."""
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    stride = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
+    stride = draw(st.one_of(st.sampled_from([(1, 1), (2, 2)]), st.tuples(st.integers(1, 6), st.integers(1, 6))))
     padding = draw(st.tuples(*[st.tuples(st.integers(0, 6), st.integers(0, 6))] * 2))
     size = [draw(st.integers(max(1, k - sum(p)), 15)) for k, p in zip(kernel, padding, strict=True)]
     C, O = draw(st.tuples(*[st.sampled_from([1, 2, 3, 4, 16, 32, 33, 37])] * 2))
@@ -78,6 +78,8 @@ HANDFUL = [  # x shape, w shape, stride, padding
     ((2, 40, 41, 3), (3, 3, 3, 16), (1, 1), ((1, 1), (1, 1))),  # more pixels than the weight gradient sums at once
     ((9, 13, 10, 4), (2, 5, 4, 3), (3, 4), ((7, 0), (0, 6))),  # stride and padding above the kernel
     ((2, 5, 5, 64), (5, 5, 64, 40), (1, 1), ((0, 0), (0, 0))),
+    ((3, 20, 21, 32), (3, 4, 32, 2), (1, 1), ((2, 0), (0, 3))),  # few channels out, stride 1: the turned kernel
+    ((2, 3, 600, 1), (2, 3, 1, 17), (2, 3), ((0, 0), (1, 1))),
 ]
 
 
@@ -148,6 +150,31 @@ def test_two_python_threads_may_call_at_once():
     with ThreadPoolExecutor(2) as pool:
         for x, y in zip(images, pool.map(lambda x: conv2d_forward(x, w, None, *same), images), strict=True):
             assert_array_equal(y, convolve(x, w, *same))
+
+
+def test_nan_and_infinity_stay_in_the_pixels_that_see_them():
+    rng = np.random.default_rng(4)
+    for C, O in [(3, 20), (20, 3), (40, 40)]:
+        x, w = integers(rng, 2, 9, 9, C), integers(rng, 3, 3, C, O)
+        g = integers(rng, 2, 9, 9, O)
+        same = (1, 1), ((1, 1), (1, 1))
+        x[1, 4, 4, 0], g[1, 4, 4, 0] = np.nan, np.inf
+        for result in (conv2d_forward(x, w, None, *same, "relu"), conv2d_input_gradient(g, w, x.shape, *same)):
+            spoilt = ~np.isfinite(result).all(axis=3)
+            assert spoilt[1, 3:6, 3:6].any()
+            spoilt[1, 3:6, 3:6] = False
+            assert not spoilt.any()
+
+
+def test_no_channels_at_all():
+    """A sum over nothing is zero, and the bias remains."""
+    none = (1, 1), ((0, 0), (0, 0))
+    b = np.arange(4, dtype=np.float32)
+    x, w = np.zeros((2, 5, 5, 0), np.float32), np.zeros((3, 3, 0, 4), np.float32)
+    assert_array_equal(conv2d_forward(x, w, b, *none), np.broadcast_to(b, (2, 3, 3, 4)))
+    g = np.zeros((2, 3, 3, 0), np.float32)
+    assert_array_equal(conv2d_input_gradient(g, w.reshape(3, 3, 4, 0), (2, 5, 5, 4), *none, b), np.broadcast_to(b, (2, 5, 5, 4)))
+    assert conv2d_weight_gradient(x, np.zeros((2, 3, 3, 4), np.float32), (3, 3), *none).shape == w.shape
 
 
 def test_an_empty_batch():

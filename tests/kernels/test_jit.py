@@ -136,6 +136,33 @@ def test_the_folder_is_named_after_everything_that_matters(tmp_path, monkeypatch
     assert len({before, with_two, with_edit, jit.sources_hash(tmp_path)}) == 4
 
 
+TWO_THREADS = """
+import numba, numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from minivae.kernels.cpu.jit import kernel
+
+@kernel(parallel=True)
+def count(x):
+    for i in numba.prange(x.size):
+        x[i] += 1
+
+def many(x):
+    for _ in range(200):
+        count(x)
+    return x
+
+with ThreadPoolExecutor(2) as pool:
+    print([int(x.min() + x.max()) for x in pool.map(many, np.zeros((2, 100_000)))], numba.threading_layer())
+"""
+
+
+def test_two_threads_may_enter_the_least_forgiving_threading_layer(tmp_path):
+    """numba's workqueue aborts the process when a second thread enters it."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO_THREADS)
+    assert run(script, MINIVAE_CACHE=str(tmp_path / "cache"), NUMBA_THREADING_LAYER="workqueue") == ["[400, 400] workqueue"]
+
+
 def test_every_thread_has_its_own_scratch():
     mine = jit.scratch("test", 2, 100)
     assert mine.shape[0] >= 2

@@ -88,6 +88,15 @@ def convolutions(draw, transposed=False):
 
 
 @st.composite
+def sequences(draw, gates):
+    """x (N, T, I), w, u and b of a GRU (h0, and c at the end) or of an LSTM (h0, c0)."""
+    n, steps, inputs, units = (draw(st.integers(0, 3)) for _ in range(4))
+    x, state, bias, wide = (n, steps, inputs), (n, units), (units,), gates * units
+    weights = (inputs, wide), (units, wide), (wide,)
+    return (x, state, *weights, bias) if gates == 3 else (x, state, state, *weights)
+
+
+@st.composite
 def neighbours(draw):
     """Arrays that differ in the length of their first axis alone, to be concatenated."""
     lengths = draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))

@@ -43,6 +43,7 @@ from .draws import (
     positive,
     probability,
     reshaped,
+    sequences,
     some_axes,
     stretched,
 )
@@ -99,7 +100,7 @@ def pairwise_op(a, b):
     return Entry(broadcasting(2), (a, b), corners=PAIRS)
 
 
-MANY = (anywhere,) * 3
+MANY = (anywhere,) * 6
 
 TABLE: dict[str, Entry] = {
     "add": pairwise_op(anywhere, anywhere),
@@ -143,6 +144,12 @@ TABLE: dict[str, Entry] = {
     "dense": Entry(dense_layers(), MANY, fused, corners=(((0, 3), (3, 2), (2,)), ((2, 0), (0, 2)), ((2, 3), (3, 0), (0,)))),
     "conv2d": Entry(convolutions(), MANY, convolved, corners=(((0, 3, 3, 1), (2, 2, 1, 2), (2,)),)),
     "conv_transpose2d": Entry(convolutions(True), MANY, convolved_back, corners=(((0, 2, 2, 1), (2, 2, 2, 1), (2,)),)),
+    "gru": Entry(
+        sequences(3), MANY, corners=(((0, 2, 2), (0, 1), (2, 3), (1, 3), (3,), (1,)), ((2, 0, 2), (2, 1), (2, 3), (1, 3), (3,), (1,)))
+    ),
+    "lstm": Entry(
+        sequences(4), MANY, corners=(((0, 2, 2), (0, 1), (0, 1), (2, 4), (1, 4), (4,)), ((2, 0, 2), (2, 1), (2, 1), (2, 4), (1, 4), (4,)))
+    ),
     "bernoulli_log_prob": Entry(events(2), (anywhere, probability), event, corners=PAIRS),
     # its slope is 1/l - 1/sinh l for l > 1/2: 2 - 1.92 there, a loss of 25 times
     "continuous_bernoulli_log_normalizer": replace(pointwise(anywhere), units=64),

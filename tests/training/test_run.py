@@ -9,7 +9,7 @@ import minivae as mv
 from minivae import nn
 from minivae.data import Dataset
 from minivae.errors import CheckpointError, NonFiniteError, UsageError
-from minivae.training import Run, Trainer, TrainingConfig, evaluate, load_model
+from minivae.training import Run, Trainer, TrainingConfig, load_model, losses
 
 
 def blobs(n: int = 96, shape: tuple[int, int, int] = (9, 8, 1)) -> Dataset:
@@ -79,7 +79,7 @@ def test_the_seed_decides_everything(tmp_path):
 def test_run_learns_and_writes_what_it_promises(tmp_path):
     data = blobs(400)
     run = Run.start(tmp_path / "run", data, {"hidden": (32,), "latent": 2}, TrainingConfig(epochs=15, batch_size=16, lr=5e-3))
-    before = evaluate(run.model, data.test_images)
+    before = losses(run.model, data.test_images)
     run.train(data)
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 16))
@@ -95,7 +95,7 @@ def test_run_learns_and_writes_what_it_promises(tmp_path):
     assert config["model"]["latent"] == 2
     assert config["training"]["epochs"] == 15
     model = load_model(tmp_path / "run")
-    assert evaluate(model, data.test_images) == lines[-1]["test"]
+    assert losses(model, data.test_images) == lines[-1]["test"]
 
 
 def test_interrupted_epoch_is_done_again(tmp_path):
@@ -143,7 +143,7 @@ def test_nan_stops_training_names_its_op_and_keeps_the_checkpoint(tmp_path):
     weights = run.model.state()
     with pytest.raises(NonFiniteError, match=r"epoch 2, step 3 of 4: the op log made 32 of 32 numbers not finite") as caught:
         run.train(data)
-    assert "finite inputs" in str(caught.value)
+    assert "are finite" in str(caught.value)
     assert len(calls) == 3  # within the step
     assert all(np.isfinite(a).all() for a in run.model.state().values())
     assert any((weights[name] != a).any() for name, a in run.model.state().items())  # two good steps were taken

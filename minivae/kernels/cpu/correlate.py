@@ -47,8 +47,7 @@ def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases
     Hp, Wp, top, left, images = geometry
     O = y.shape[3]
     image_in, image_out = Hp * Wp * C, y.shape[1] * y.shape[2] * O
-    flat_y = y.reshape(-1)
-    shift = packed[columns.size * -(-O // WIDTH) * WIDTH :]
+    shift = packed.ctypes.data + columns.size * -(-O // WIDTH) * WIDTH * 4
     copied = Hp > H or Wp > W
     workspace = buffer[:SWEEP_BUFFER]
     padded = buffer[SWEEP_BUFFER : SWEEP_BUFFER + images * image_in].reshape(images, image_in)
@@ -76,12 +75,12 @@ def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases
             phase_tiles = -(-count // ROWS)
             first, last = min(position, phase_tiles), min(position + wanted, phase_tiles)
             for j0 in range(0, O, WIDTH):
-                panel = packed[(column * -(-O // WIDTH) + depth * (j0 // WIDTH)) * WIDTH :]
+                panel = packed.ctypes.data + (column * -(-O // WIDTH) + depth * (j0 // WIDTH)) * WIDTH * 4
                 if last > first:
-                    patches = (a_at, rows[row:], columns[column:], depth)
-                    weights = (panel.ctypes.data, WIDTH, min(WIDTH, O - j0))
-                    pixels_out = (flat_y[n0 * image_out + j0 :], c_rows[row:], count)
-                    sweep(patches, weights, pixels_out, first, last, shift[j0 : j0 + WIDTH], False, activation, workspace)
+                    patches = (a_at, rows, columns.ctypes.data + column * 8, depth)
+                    weights = (panel, WIDTH, min(WIDTH, O - j0))
+                    result = (y.ctypes.data + (n0 * image_out + j0) * 4, c_rows, count)
+                    sweep(patches, weights, result, row, first, last, shift + j0 * 4, False, activation, workspace)
             position -= first
             wanted -= last - first
             unit += last - first
@@ -155,7 +154,7 @@ def _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partia
         first = unit - part * part_tiles
         last = min(part_tiles, first + end - unit)
         unit += last - first
-        target = partial[part].reshape(-1)
+        target = partial.ctypes.data + part * K * O * 4
         start = N * part // parts
         for n0 in range(start, N * (part + 1) // parts, images):
             present = min(images, N * (part + 1) // parts - n0)
@@ -172,10 +171,10 @@ def _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partia
                     if width != WIDTH and width != LANES:
                         pack(source, g_rows, 1, depth, width, panel)
                         b_at, b_stride = panel.ctypes.data, WIDTH
-                    patches = (a_at, taps, pixels[p0:], depth)
-                    result = (target[j0:], gw_rows, K)
+                    patches = (a_at, taps, pixels.ctypes.data + p0 * 8, depth)
+                    result = (target + j0 * 4, gw_rows, K)
                     going_on = n0 > start or p0 > 0
-                    sweep(patches, (b_at, b_stride, width), result, first, last, shift, going_on, 0, workspace)
+                    sweep(patches, (b_at, b_stride, width), result, 0, first, last, shift.ctypes.data, going_on, 0, workspace)
 
 
 @device

@@ -36,7 +36,7 @@ NO_BIAS, NOTHING = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
 @device
 def _multiply(worker, workers, a, transpose_a, b, transpose_b, bias, activation, c, K, buffer):
     M, N = c.shape
-    flat_b, flat_c = b.reshape(-1), c.reshape(-1)
+    flat_b = b.reshape(-1)
     a_row, a_column = (1, M) if transpose_a else (K, 1)
     b_row, b_column = (1, K) if transpose_b else (N, 1)
     shift, buffer = buffer[:WIDTH], buffer[WIDTH:]
@@ -71,10 +71,10 @@ def _multiply(worker, workers, a, transpose_a, b, transpose_b, bias, activation,
             if not as_it_is:
                 pack(flat_b[k0 * b_row + j0 * b_column :], b_rows, b_column, depth, width, panel)
                 b_at, b_stride = panel.ctypes.data, WIDTH
-            A = (a.ctypes.data + (i0 * a_row + k0 * a_column) * 4, rows, a_columns, depth)
-            C = (flat_c[i0 * N + j0 :], c_rows, min(CHUNK, M - i0))
+            A = (a.ctypes.data + (i0 * a_row + k0 * a_column) * 4, rows, a_columns.ctypes.data, depth)
+            C = (c.ctypes.data + (i0 * N + j0) * 4, c_rows, min(CHUNK, M - i0))
             now = activation if k0 + DEPTH >= K else 0
-            sweep(A, (b_at, b_stride, width), C, first, last, shift, k0 > 0, now, workspace)
+            sweep(A, (b_at, b_stride, width), C, 0, first, last, shift.ctypes.data, k0 > 0, now, workspace)
 
 
 @kernel(parallel=True)

@@ -2,7 +2,7 @@
 
     @kernel                      one thread; the interpreter lock stays held, so two Python threads never meet inside
     @kernel(parallel=True)       numba.prange may be used; one caller at a time
-    @inline                      a small function that only kernels call
+    @device, @inline             a function that only kernels call; @inline: so small that a call would cost more than its work
 
 Nothing is compiled until a kernel is first called.  Compiled code lies under $MINIVAE_CACHE, else $XDG_CACHE_HOME/minivae, else
 ~/.cache/minivae, in a folder named after a hash of everything it was made from: the sources of all kernels (numba itself does not see
@@ -28,6 +28,7 @@ import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 config: Any = numba.config
+njit: Any = numba.njit
 OPTIONS: dict[str, Any] = {
     "error_model": "numpy",  # x / 0 is inf; numba's default tests every divisor, and no loop with a division is vectorised
     "fastmath": {"contract", "nsz", "arcp", "afn", "reassoc"},  # lets sums be vectorised, yet keeps NaN and inf
@@ -38,19 +39,19 @@ def kernel(function: Callable | None = None, *, parallel: bool = False) -> Any:
     """Compile `function` at its first call.  A parallel kernel may be called from any Python thread; calls queue."""
     if function is None:
         return functools.partial(kernel, parallel=parallel)
-    compiled = numba.njit(parallel=parallel, nogil=parallel, **OPTIONS)(function)
+    compiled = njit(parallel=parallel, nogil=parallel, no_cfunc_wrapper=True, **OPTIONS)(function)
     _enable_cache(compiled)
     return _one_at_a_time(compiled) if parallel else compiled
 
 
 def inline(function: Callable) -> Any:
-    """A device function: compiled into every kernel that calls it."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
+    """A small function that only kernels call."""
+    return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
 def device(function: Callable) -> Any:
-    """A device function of some size: compiled once, and called."""
-    return numba.njit(**OPTIONS)(function)
+    """A function that only kernels call: it needs no entry from Python, which would take longer to compile than many of them."""
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
 intrinsic: Any = numba.extending.intrinsic  # a function written in LLVM's language: its caller sees another signature

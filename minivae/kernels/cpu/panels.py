@@ -113,43 +113,43 @@ def pack(b, offsets, stride, depth, width, panel):
 
 
 @device
-def sweep(A, B, C, first, last, bias, accumulate, activation, buffer):
+def sweep(A, B, C, start, first, last, bias, accumulate, activation, buffer):
     """Tiles first <= t < last of one panel:  C[i, :width] = act(S + sum_k A[i, k] B[k, :width])  for the rows ROWS t <= i < ROWS (t + 1).
 
-    A = (address, rows, columns, depth), B = (address, stride, width), C = (flat array, rows, number of rows): see tile.py for the
-    tables.  S is C if `accumulate`, else the bias (WIDTH long) in every row.
+    A = (address, rows, address of columns, depth), B = (address, stride, width), C = (address, rows, number of rows): see tile.py for
+    the tables; those of rows are arrays, read from entry `start` on.  S is C if `accumulate`, else the bias (WIDTH floats at an address) in
+    every row.  Addresses instead of slices: numba counts the references of every slice, a few nanoseconds each.
     """
     (a, rows, columns, depth), (b, b_stride, width), (c, c_rows, count) = A, B, C
     floor = np.float32(0) if activation == RELU else np.float32(-np.inf)
-    edge = buffer[: ROWS * WIDTH]
-    tables = buffer[ROWS * WIDTH : ROWS * WIDTH + 8 * ROWS].view(np.int64)
-    last_rows, last_c_rows, edge_rows, same_row = tables[:ROWS], tables[ROWS : 2 * ROWS], tables[2 * ROWS : 3 * ROWS], tables[3 * ROWS :]
+    edge = buffer.ctypes.data
+    tables = buffer[ROWS * WIDTH : ROWS * WIDTH + 8 * ROWS].view(np.int64)  # last rows, last rows of C, rows of `edge`, one row for all
+    tables_at = tables.ctypes.data
     for r in range(ROWS):
-        edge_rows[r], same_row[r] = r * WIDTH, 0
+        tables[2 * ROWS + r], tables[3 * ROWS + r] = r * WIDTH, 0
     # a tile wider than C goes to `edge`, and its columns from there; so does one that awaits an activation, in one long loop
     direct = width in (WIDTH, LANES) and activation <= RELU
-    columns_at = columns.ctypes.data
     for t in range(first, last):
         i0 = t * ROWS
         present = min(ROWS, count - i0)
-        a_rows_at, c_at, c_rows_at = rows.ctypes.data + i0 * 8, c.ctypes.data, c_rows.ctypes.data + i0 * 8
+        a_rows_at, c_at, c_rows_at = rows.ctypes.data + (start + i0) * 8, c, c_rows.ctypes.data + (start + i0) * 8
         if present < ROWS:  # the last row stands in for those that are missing
             for r in range(ROWS):
-                i = min(i0 + r, count - 1)
-                last_rows[r], last_c_rows[r] = rows[i], c_rows[i]
-            a_rows_at, c_rows_at = last_rows.ctypes.data, last_c_rows.ctypes.data
+                i = start + min(i0 + r, count - 1)
+                tables[r], tables[ROWS + r] = rows[i], c_rows[i]
+            a_rows_at, c_rows_at = tables_at, tables_at + ROWS * 8
         if not direct:
             if accumulate:
                 for r in range(present):
-                    _copy(c_at + c_rows[i0 + r] * 4, edge.ctypes.data + r * WIDTH * 4, width)
-            c_at, c_rows_at = edge.ctypes.data, edge_rows.ctypes.data
-        s_at, s_rows_at = (c_at, c_rows_at) if accumulate else (bias.ctypes.data, same_row.ctypes.data)
+                    _copy(c + c_rows[start + i0 + r] * 4, edge + r * WIDTH * 4, width)
+            c_at, c_rows_at = edge, tables_at + 2 * ROWS * 8
+        s_at, s_rows_at = (c_at, c_rows_at) if accumulate else (bias, tables_at + 3 * ROWS * 8)
         if width <= LANES:
-            tile_narrow(a, a_rows_at, columns_at, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
+            tile_narrow(a, a_rows_at, columns, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
         else:
-            tile_wide(a, a_rows_at, columns_at, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
+            tile_wide(a, a_rows_at, columns, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
         if not direct:
             if activation > RELU:
-                apply_activation(edge[: present * WIDTH], activation)
+                apply_activation(buffer[: present * WIDTH], activation)
             for r in range(present):
-                _copy(edge.ctypes.data + r * WIDTH * 4, c.ctypes.data + c_rows[i0 + r] * 4, width)
+                _copy(edge + r * WIDTH * 4, c + c_rows[start + i0 + r] * 4, width)

@@ -42,6 +42,10 @@ def normal(key: int, counter: int, n: int) -> np.ndarray:
     u and v are the halves of uniform(key, counter, 2 ceil(n / 2)); so the blocks at `counter` and the ceil(n / 4) - 1 that follow are used.
     """
     pairs = -(-_count(n) // 2)
+    if n < PARALLEL_FROM:  # one call does both steps
+        numbers = np.empty(4 * -(-pairs // 2), F)
+        _normal(_uint64(key), _uint64(counter), pairs, numbers)
+        return numbers[:n]
     numbers = uniform(key, counter, 2 * pairs)
     _run(_box_muller, _box_muller_parallel, pairs, numbers[:pairs], numbers[pairs:])
     return numbers[:n]
@@ -91,6 +95,13 @@ def _box_muller(start, stop, u, v):
         radius = np.sqrt(F(-2) * log_of_normal(plus(F(1), -u[i])))  # 1 - u is exact, and 2^-24 or more
         sine, cosine = sincos2pi(v[i])
         u[i], v[i] = radius * cosine, radius * sine
+
+
+@kernel
+def _normal(key, counter, pairs, out):
+    planes = out.reshape(4, out.size // 4)
+    _uniform(0, planes.shape[1], key, counter, planes)
+    _box_muller(0, pairs, out[:pairs], out[pairs : 2 * pairs])
 
 
 @kernel(parallel=True)

@@ -81,7 +81,8 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
         if has_fma:
             fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f32")
             return builder.call(fma, [x, y, z])
-        return builder.fadd(builder.fmul(x, y), z)
+        # flags of its own, else numba adds all of its fast-math flags, and the order of the sum would be the optimizer's choice
+        return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
 
     def generate(context, builder, signature, arguments):
         a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor = arguments

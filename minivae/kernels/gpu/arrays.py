@@ -9,10 +9,9 @@ from ...backend import Array, xp
 
 
 def plain(x: Array) -> Array:
-    """x as a kernel takes it: float32, contiguous, not below one axis.  No copy when it is so already."""
-    if x.dtype == np.float32 and x.flags.c_contiguous and x.ndim:
-        return x
-    return xp(x).ascontiguousarray(x, dtype=np.float32)
+    """x as a kernel takes it: float32 and contiguous.  No copy when it is so already."""
+    ready = x.dtype == np.float32 and x.flags.c_contiguous and not isinstance(x, np.generic)
+    return x if ready else xp(x).asarray(x, dtype=np.float32, order="C")
 
 
 def alike(*arrays: Any) -> list[Array]:

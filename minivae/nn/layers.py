@@ -1,21 +1,17 @@
-"""Modules: layers with parameters, and containers.
-
-A Module finds its parameters by walking its attributes (Tensors, Modules, lists of Modules), in the order of their names' creation.
-Initial weights are drawn from a Stream that the constructor is given: the same seed makes the same model.
-"""
+"""Layers that map one array to another, and Sequential, which chains them."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from . import ops
-from .backend import Array, to_device, xp
-from .engine import Tensor
-from .errors import ShapeError, UsageError
-from .kernels.checks import padding_pairs, pair
-from .random import Stream
+from .. import ops
+from ..engine import Tensor
+from ..errors import UsageError
+from ..kernels.checks import padding_pairs, pair
+from ..random import Stream
+from .module import Module, uniform_init
 
 ACTIVATIONS: dict[str | None, Callable[..., Any]] = {
     None: lambda x: x,
@@ -28,105 +24,6 @@ ACTIVATIONS: dict[str | None, Callable[..., Any]] = {
     "softplus": ops.softplus,
 }
 FUSED = (None, "relu", "tanh", "sigmoid")  # the layers' ops end with these
-
-
-def _first_names(found: dict[str, Any]) -> dict[str, Any]:
-    first = {id(value): name for name, value in reversed(found.items())}
-    return {name: value for name, value in found.items() if first[id(value)] == name}
-
-
-class Module:
-    """Base of layers and models.  Subclasses set attributes in __init__ and define forward(x)."""
-
-    training = True
-
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        return self.forward(*inputs, **options)
-
-    def forward(self, *inputs: Any, **options: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} defines no forward")
-
-    def children(self) -> Iterator[tuple[str, "Module"]]:
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
-
-    def named_parameters(self) -> dict[str, Tensor]:
-        """{"encoder.0.w": Tensor, ...}: everything that the optimizer moves; what is shared, once, by its first name."""
-        found = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        for name, child in self.children():
-            found |= {f"{name}.{inner}": value for inner, value in child.named_parameters().items()}
-        return _first_names(found)
-
-    def parameters(self) -> list[Tensor]:
-        return list(self.named_parameters().values())
-
-    def named_buffers(self) -> dict[str, Array]:
-        """Arrays that training moves without a gradient: running moments."""
-        found = {name: value for name, value in vars(self).items() if name in getattr(self, "buffers", ())}
-        for name, child in self.children():
-            found |= {f"{name}.{inner}": value for inner, value in child.named_buffers().items()}
-        return _first_names(found)
-
-    def named_streams(self) -> dict[str, Stream]:
-        """The streams that layers draw from: their counters belong to a checkpoint."""
-        found = {name: value for name, value in vars(self).items() if isinstance(value, Stream)}
-        for name, child in self.children():
-            found |= {f"{name}.{inner}": value for inner, value in child.named_streams().items()}
-        return found
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers by name, on the CPU."""
-        arrays = {name: p.data for name, p in self.named_parameters().items()} | self.named_buffers()
-        return {name: np.array(to_device(a, "cpu")) for name, a in arrays.items()}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Copy a state() in; every name and shape must fit, or nothing is changed."""
-        own = {name: p.data for name, p in self.named_parameters().items()} | self.named_buffers()
-        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if missing or unknown:
-            raise ShapeError(
-                f"load_state: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; the model has another architecture"
-            )
-        for name, a in own.items():
-            if a.shape != state[name].shape:
-                raise ShapeError(f"load_state: {name} is {state[name].shape}, the model's is {a.shape}; the model has another architecture")
-        for name, a in own.items():
-            a[...] = xp(a).asarray(state[name])
-
-    def modules(self) -> Iterator["Module"]:
-        yield self
-        for _, child in self.children():
-            yield from child.modules()
-
-    def train(self, training: bool = True) -> "Module":
-        """Choose how BatchNorm and Dropout behave: with batch moments and noise, or (False) with running moments and none."""
-        for module in self.modules():
-            module.training = training
-        return self
-
-    def to(self, device: str = "cpu", dtype: Any = None) -> "Module":
-        """Move all parameters and buffers to "cpu" or "cuda", or to another dtype; in place.  Make the optimizer afterwards."""
-
-        def moved(a: Array) -> Array:
-            a = to_device(a, device)
-            return a if dtype is None else a.astype(dtype)
-
-        for module in self.modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Tensor):
-                    value.data = moved(value.data)
-                elif name in getattr(module, "buffers", ()):
-                    setattr(module, name, moved(value))
-        return self
-
-
-def uniform_init(rng: Stream, shape: tuple[int, ...], fan_in: int) -> Tensor:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): LeCun's bound, the usual default of frameworks for weights and biases."""
-    bound = 1 / math.sqrt(max(fan_in, 1))
-    return Tensor((rng.uniform(shape) * np.float32(2 * bound) - np.float32(bound)).astype(np.float32))
 
 
 def check_activation(name: str | None) -> None:
@@ -262,7 +159,7 @@ class Flatten(Module):
     """(N, ...) -> (N, product)"""
 
     def forward(self, x: Any) -> Tensor:
-        return ops.reshape(x, (len(x), -1 if len(x) else math.prod(x.shape[1:])))
+        return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 class Reshape(Module):
@@ -272,7 +169,7 @@ class Reshape(Module):
         self.shape = shape
 
     def forward(self, x: Any) -> Tensor:
-        return ops.reshape(x, (len(x), *self.shape))
+        return x.reshape(len(x), *self.shape)
 
 
 class Sequential(Module):

@@ -1,0 +1,32 @@
+"""The documentation: `sphinx-build -W docs docs/_build`.  It needs no network, neither to be built nor to be read."""
+
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # what is built describes the sources beside it, not an installed copy
+os.environ |= {"COLUMNS": "110", "NO_COLOR": "1"}  # the width of the --help that the command line's page shows
+
+from minivae.version import VERSION  # noqa: E402
+
+project, author, release, version = "minivae", "the authors of minivae", VERSION, VERSION
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "builders"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+html_math_renderer = "mathml"
+
+autodoc_member_order = "bysource"
+autodoc_docstring_signature = False
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 100
+python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = f"minivae {VERSION}"
+html_static_path = ["_static"]
+html_css_files = ["minivae.css"]
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
