@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..engine import Tensor
 from ..errors import UsageError
-from ..ops.conv import padding_pairs, pair
+from ..kernels.checks import padding_pairs, pair
 from ..random import Stream
 from .module import Module, uniform_init
 

@@ -14,30 +14,10 @@ import numpy as np
 
 from ..backend import xp
 from ..engine import Op
-from ..errors import ShapeError
+from ..kernels.checks import check_conv, transposed_size
 from ..kernels.cpu import conv
 from ..kernels.cpu.jit import kernels_only
 from .dense import fused_activation, fused_activation_gradient
-
-
-def pair(value):
-    """2 -> (2, 2)"""
-    if isinstance(value, int | np.integer):
-        return value, value
-    if len(value) != 2:
-        raise ShapeError(f"{tuple(value)} is no pair; need one number for both axes, or two: height and width, or before and after")
-    return tuple(value)
-
-
-def padding_pairs(padding):
-    """p -> ((p, p), (p, p));  (ph, pw) -> ((ph, ph), (pw, pw));  ((top, bottom), (left, right)) as it is"""
-    height, width = pair(padding)
-    return pair(height), pair(width)
-
-
-def output_size(size, kernel, stride, padding):
-    """Pixels of a convolution's result along one axis: floor((size + before + after - kernel) / stride) + 1"""
-    return (size + sum(padding) - kernel) // stride + 1
 
 
 def _windows(x, kernel, stride, padding):
@@ -106,34 +86,6 @@ def conv_transpose2d_vjp(g, x, w, y, stride, padding, activation, needs):
     gw = correlate_weight_adjoint(g, x, w.shape[:2], stride, padding) if needs[1] else None
     gb = g.sum(axis=(0, 1, 2)) if len(needs) > 2 and needs[2] else None
     return gx, gw, gb
-
-
-def check_conv(name, x, w, b, channel_axis, stride, padding):
-    """The options as pairs, or one sentence about what does not fit."""
-    stride, padding = pair(stride), padding_pairs(padding)
-    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[channel_axis]:
-        raise ShapeError(f"{name}: x is {x.shape}, w is {w.shape}; need x (N, H, W, C) and w with w.shape[{channel_axis}] == C")
-    result_axis = 5 - channel_axis
-    if b is not None and b.shape != (w.shape[result_axis],):
-        raise ShapeError(f"{name}: w is {w.shape}, b is {b.shape}; need b.shape == ({w.shape[result_axis]},)")
-    if min(stride) < 1 or min(*padding[0], *padding[1]) < 0:
-        raise ShapeError(f"{name}: stride is {stride}, padding is {padding}; need stride >= 1 and padding >= 0")
-    if channel_axis == 2:
-        for axis in (0, 1):
-            if x.shape[1 + axis] + sum(padding[axis]) < w.shape[axis]:
-                raise ShapeError(f"{name}: the kernel {w.shape[:2]} is larger than the image {x.shape[1:3]} with padding {padding}")
-    return stride, padding
-
-
-def transposed_size(x, w, stride, padding, size):
-    smallest = tuple((x.shape[1 + i] - 1) * stride[i] + w.shape[i] - sum(padding[i]) for i in (0, 1))
-    size = smallest if size is None else pair(size)
-    if any(n < 1 or output_size(n, w.shape[i], stride[i], padding[i]) != x.shape[1 + i] for i, n in enumerate(size)):
-        raise ShapeError(
-            f"conv_transpose2d: size {size} does not convolve to {x.shape[1:3]} with kernel {w.shape[:2]}, stride {stride}, "
-            f"padding {padding}; need {smallest[0]} to {smallest[0] + stride[0] - 1} by {smallest[1]} to {smallest[1] + stride[1] - 1}"
-        )
-    return size
 
 
 @kernels_only

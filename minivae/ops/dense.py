@@ -5,6 +5,7 @@ import math
 from ..backend import xp
 from ..engine import Op
 from ..errors import ShapeError, UsageError
+from ..kernels.checks import check_dense
 from ..kernels.cpu import gemm
 from ..kernels.cpu.jit import kernels_only
 from .activations import sigmoid_of
@@ -70,13 +71,6 @@ def dense_vjp(g, x, w, y, activation, needs):
     gw = x.reshape(n, w.shape[0]).T @ rows if needs[1] else None
     gb = rows.sum(axis=0) if len(needs) > 2 and needs[2] else None
     return gx, gw, gb
-
-
-def check_dense(x, w, b):
-    if x.ndim == 0 or w.ndim != 2 or x.shape[-1] != w.shape[0]:
-        raise ShapeError(f"dense: x is {x.shape}, w is {w.shape}; need x.shape[-1] == w.shape[0]")
-    if b is not None and b.shape != w.shape[1:]:
-        raise ShapeError(f"dense: w is {w.shape}, b is {b.shape}; need b.shape == ({w.shape[1]},)")
 
 
 @kernels_only

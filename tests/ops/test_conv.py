@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minivae import ShapeError, UsageError, use_backend
+from minivae.kernels.checks import padding_pairs, pair
 from minivae.ops import conv2d, conv_transpose2d
-from minivae.ops.conv import padding_pairs, pair
 
 BACKENDS = ("numpy", "numba")
 UNIT32 = np.finfo(np.float32).eps / 2

@@ -1,0 +1,26 @@
+"""CUDA kernels and the one launcher.  The .cu files hold the kernels, the .py files beside them say how they are called.
+
+`KERNELS` has (forward, vjp) of every op with a kernel here, with the signatures of the references.
+"""
+
+from . import activations, conv, dense, densities, normalization
+
+KERNELS = {
+    "batch_norm": normalization.batch_norm,
+    "bernoulli_log_prob": densities.bernoulli_log_prob,
+    "conv2d": conv.conv2d,
+    "conv_transpose2d": conv.conv_transpose2d,
+    "dense": dense.dense,
+    "elu": activations.elu,
+    "gaussian_kl_standard": densities.gaussian_kl_standard,
+    "gaussian_log_prob": densities.gaussian_log_prob,
+    "leaky_relu": activations.leaky_relu,
+    "logsumexp": activations.logsumexp,
+    "relu": activations.relu,
+    "reparameterize": densities.reparameterize,
+    "sigmoid": activations.sigmoid,
+    "silu": activations.silu,
+    "softmax": activations.softmax,
+    "softplus": activations.softplus,
+    "tanh": activations.tanh,
+}

@@ -1,0 +1,149 @@
+"""Convolution, its transpose and their gradients on the GPU.  Equations: minivae/ops/conv.py; kernels: conv.cu, columns.cu."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from ...errors import ShapeError
+from ..checks import Padding, Pair, activation_code, check_conv, output_size, transposed_size
+from .arrays import plain
+from .dense import PRECISIONS, cut, precision
+from .launcher import Kernel, divide_up, empty
+from .normalization import activation_and_bias_gradient, add_parts
+
+FIELDS = ("N", "H", "W", "C", "OH", "OW", "O", "KH", "KW", "sh", "sw", "top", "left")
+
+
+class Geometry:
+    """What conv.cu calls Geometry, and the sizes that follow from it."""
+
+    def __init__(self, N: int, H: int, W: int, C: int, KH: int, KW: int, O: int, stride: Pair, padding: Padding):
+        OH, OW = output_size(H, KH, stride[0], padding[0]), output_size(W, KW, stride[1], padding[1])
+        self.x_shape, self.w_shape, self.y_shape = (N, H, W, C), (KH, KW, C, O), (N, OH, OW, O)
+        self.x, self.w, self.y = math.prod(self.x_shape), math.prod(self.w_shape), math.prod(self.y_shape)
+        self.C, self.O, self.taps, self.outputs = C, O, KH * KW * C, N * OH * OW
+        self.phases = stride[0] * stride[1]
+        self.pixels = N * divide_up(H, stride[0]) * divide_up(W, stride[1])  # of the largest phase
+        if max(N * H * W, self.outputs, self.taps) >= 2**31:
+            raise ShapeError(f"a convolution of {self.x_shape} to {self.y_shape}: need fewer than 2^31 pixels; use a smaller batch")
+        self.record = np.array([(N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0])], RECORD)
+
+
+RECORD = np.dtype([(name, np.int32) for name in FIELDS])
+geometry_of = functools.lru_cache(maxsize=256)(Geometry)
+
+
+ROWS = {64: 64, 32: 128, 16: 256}  # of a tile, by its columns
+
+
+def columns_of(channels: int) -> int:
+    """Of a tile: no more than the channels call for."""
+    return 16 if channels <= 16 else 32 if channels <= 32 else 64
+
+
+def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kernel]:
+    """A role's kernels by (columns, precision)."""
+    return {
+        (columns, precision): Kernel(
+            f"conv{columns}_{role}_{precision}",
+            "conv.cu",
+            arguments,
+            grid.replace("ROWS", str(rows)).replace("COLUMNS", str(columns)),
+            defines=(precision.upper(),),
+            structures={"Geometry": RECORD},
+        )
+        for columns, rows in ROWS.items()
+        for precision in PRECISIONS
+    }
+
+
+FORWARD = kernels(
+    "forward",
+    "float32[geometry.x] x, float32[geometry.w] w, float32?[geometry.O] bias, "
+    "float32[max(1, divide_up(geometry.taps, span)) * geometry.y] y, Geometry geometry, int32 span, int32 activation",
+    "(divide_up(geometry.outputs, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.taps, span)))",
+)
+WEIGHTS = kernels(
+    "weights",
+    "float32[geometry.x] x, float32[geometry.y] g, float32[max(1, divide_up(geometry.outputs, span)) * geometry.w] gw, Geometry geometry, "
+    "int32 span",
+    "(divide_up(geometry.taps, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.outputs, span)))",
+)
+INPUT = kernels(
+    "input",
+    "float32[geometry.y] g, float32[geometry.w] w, float32?[geometry.C] bias, float32[geometry.x] gx, Geometry geometry, int32 activation",
+    "(divide_up(geometry.pixels, ROWS), divide_up(geometry.C, COLUMNS), geometry.phases)",
+)
+
+
+def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
+    """act(correlate(x, w) + b).   (N, H, W, C), (KH, KW, C, O), (O,) -> (N, OH, OW, O)"""
+    columns = columns_of(s.O)
+    parts, span = cut(divide_up(s.outputs, ROWS[columns]) * divide_up(s.O, columns), s.taps)
+    kernel = FORWARD[columns, precision()]
+    if parts == 1:
+        y = empty(s.y_shape)
+        kernel(x, w, b, y, s, span, activation)
+        return y
+    partial = empty((parts, *s.y_shape))
+    kernel(x, w, None, partial, s, span, 0)
+    return add_parts(partial, parts, s.y_shape, b, activation)
+
+
+def weight_adjoint(s: Geometry, x: Array, y: Array) -> Array:
+    """w of <correlate(x, w), y>.   (N, H, W, C), (N, OH, OW, O) -> (KH, KW, C, O)"""
+    columns = columns_of(s.O)
+    parts, span = cut(divide_up(s.taps, ROWS[columns]) * divide_up(s.O, columns), s.outputs)
+    partial = empty((parts, *s.w_shape))
+    WEIGHTS[columns, precision()](x, y, partial, s, span)
+    return partial[0] if parts == 1 else add_parts(partial, parts, s.w_shape)
+
+
+def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
+    """act(x of <correlate(x, w), y> + b).   (N, OH, OW, O), (KH, KW, C, O), (C,) -> (N, H, W, C)"""
+    x = empty(s.x_shape)
+    INPUT[columns_of(s.C), precision()](y, w, b, x, s, activation)
+    return x
+
+
+def conv2d_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Any = 1, padding: Any = 0, activation: str | None = None
+) -> tuple[Array, tuple]:
+    stride, padding = check_conv("conv2d", x, w, b, 2, stride, padding)
+    code = activation_code(activation)
+    s = geometry_of(*x.shape, *w.shape[:2], w.shape[3], stride, padding)
+    x, w = plain(x), plain(w)
+    y = correlate(s, x, w, None if b is None else plain(b), code)
+    return y, (s, x, w, y, code)
+
+
+def conv2d_vjp(g: Array, s: Geometry, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
+    g, gb = activation_and_bias_gradient(g, y, activation, len(needs) > 2 and needs[2])
+    gx = input_adjoint(s, g, w) if needs[0] else None
+    gw = weight_adjoint(s, x, g) if needs[1] else None
+    return gx, gw, gb
+
+
+def conv_transpose2d_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Any = 1, padding: Any = 0, size: Any = None, activation: str | None = None
+) -> tuple[Array, tuple]:
+    stride, padding = check_conv("conv_transpose2d", x, w, b, 3, stride, padding)
+    code = activation_code(activation)
+    s = geometry_of(x.shape[0], *transposed_size(x, w, stride, padding, size), w.shape[2], *w.shape[:2], w.shape[3], stride, padding)
+    x, w = plain(x), plain(w)
+    y = input_adjoint(s, x, w, None if b is None else plain(b), code)
+    return y, (s, x, w, y, code)
+
+
+def conv_transpose2d_vjp(g: Array, s: Geometry, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
+    g, gb = activation_and_bias_gradient(g, y, activation, len(needs) > 2 and needs[2])
+    gx = correlate(s, g, w) if needs[0] else None
+    gw = weight_adjoint(s, g, x) if needs[1] else None
+    return gx, gw, gb
+
+
+conv2d = (conv2d_forward, conv2d_vjp)
+conv_transpose2d = (conv_transpose2d_forward, conv_transpose2d_vjp)

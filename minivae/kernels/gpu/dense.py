@@ -1,0 +1,114 @@
+"""Matrix products and the dense layer on the GPU.  Equations: minivae/ops/dense.py; kernels: gemm.cu, columns.cu."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from ...backend import Array
+from ...errors import UsageError
+from ..checks import activation_code, check_dense
+from .arrays import plain
+from .launcher import Kernel, divide_up, empty
+from .normalization import activation_and_bias_gradient, add_parts
+
+PRECISIONS = ("fp32", "tf32")
+DEPTH = 16  # of tile.cu
+BLOCKS = 128  # that a product is cut into, if it can be: a round number near the processors of a large GPU, the same on every GPU
+_precision: ContextVar[str] = ContextVar("precision", default="fp32")
+
+GEMMS = {
+    (tile, kind, precision): Kernel(
+        f"gemm{tile}_{kind}_{precision}",
+        "gemm.cu",
+        "float32[M * K] a, float32[K * N] b, float32?[N] bias, float32[max(1, divide_up(K, span)) * M * N] c, int32 M, int32 N, int32 K, "
+        "int32 span, int32 activation",
+        grid=f"(divide_up(M, {tile}), divide_up(N, {tile}), max(1, divide_up(K, span)))",
+        defines=(precision.upper(),),
+    )
+    for tile in (64, 128)
+    for kind in ("nn", "nt", "tn")
+    for precision in PRECISIONS
+}
+
+
+def precision() -> str:
+    """`"fp32"`, or `"tf32"` where the tensor cores may round the factors of a product to 10 bits."""
+    return _precision.get()
+
+
+def set_precision(name: str) -> None:
+    if name not in PRECISIONS:
+        raise UsageError(f"precision {name!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    _precision.set(name)
+
+
+@contextmanager
+def use_precision(name: str) -> Iterator[None]:
+    """`with use_precision("tf32"):` lets matrix products and convolutions inside the block run on tensor cores."""
+    before = precision()
+    set_precision(name)
+    try:
+        yield
+    finally:
+        _precision.set(before)
+
+
+def cut(tiles: int, K: int) -> tuple[int, int]:
+    """(parts, span): the sum over K cut into parts of `span`, if there are too few tiles to fill a GPU."""
+    parts = max(1, min(BLOCKS // max(1, tiles), K // (4 * DEPTH)))
+    span = max(DEPTH, divide_up(divide_up(K, parts), DEPTH) * DEPTH)
+    return max(1, divide_up(K, span)), span
+
+
+def tile_of(M: int, N: int) -> int:
+    """The side of the tiles: large if there are enough of them to fill a GPU."""
+    return 128 if min(M, N) > 64 and divide_up(M, 128) * divide_up(N, 128) >= BLOCKS else 64
+
+
+def matrix(x: Array, transpose: bool) -> tuple[Array, bool]:
+    """x as a kernel takes it; the transpose of a contiguous matrix is not copied, it is called a transposed matrix."""
+    if not x.flags.c_contiguous and x.flags.f_contiguous:
+        return plain(x.T), not transpose
+    return plain(x), transpose
+
+
+def gemm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False, bias: Array | None = None, activation: int = 0) -> Array:
+    """act(op(a) @ op(b) + bias), op(x) = x or x^T.   (M, K), (K, N), (N,) -> (M, N), float32; any size, zero too"""
+    a, transpose_a = matrix(a, transpose_a)
+    b, transpose_b = matrix(b, transpose_b)
+    if transpose_a and transpose_b:  # too rare for a kernel of its own
+        a, transpose_a = plain(a.T), False
+    K, M = a.shape if transpose_a else a.shape[::-1]
+    N = b.shape[0] if transpose_b else b.shape[1]
+    tile = tile_of(M, N)
+    parts, span = cut(divide_up(M, tile) * divide_up(N, tile), K)
+    kernel = GEMMS[tile, "nt"[transpose_a] + "nt"[transpose_b], precision()]
+    if parts == 1:
+        c = empty((M, N))
+        kernel(a, b, bias, c, M, N, K, span, activation)
+        return c
+    partial = empty((parts, M, N))
+    kernel(a, b, None, partial, M, N, K, span, 0)
+    return add_parts(partial, parts, (M, N), bias, activation)
+
+
+def dense_forward(x: Array, w: Array, b: Array | None = None, activation: str | None = None) -> tuple[Array, tuple]:
+    check_dense(x, w, b)
+    code = activation_code(activation)
+    rows = x.reshape(math.prod(x.shape[:-1]), w.shape[0])
+    y = gemm(rows, w, bias=None if b is None else plain(b), activation=code)
+    y = y.reshape((*x.shape[:-1], w.shape[1]))
+    return y, (x, w, y, code)
+
+
+def dense_vjp(g: Array, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
+    gs, gb = activation_and_bias_gradient(g, y, activation, len(needs) > 2 and needs[2])
+    n = math.prod(x.shape[:-1])  # not reshape(-1, O): where O or I is 0, it cannot tell N
+    rows = gs.reshape(n, w.shape[1])
+    gx = gemm(rows, w, transpose_b=True).reshape(x.shape) if needs[0] else None
+    gw = gemm(x.reshape(n, w.shape[0]), rows, transpose_a=True) if needs[1] else None
+    return gx, gw, gb
+
+
+dense = (dense_forward, dense_vjp)

@@ -1,0 +1,38 @@
+// C = act(op(A) op(B) + bias) for row-major matrices, op(X) = X or its transpose, though not both at once.   (M, K), (K, N), (N,) -> (M, N)
+//
+//     grid   x: tiles down    y: tiles across    z: parts of K, `span` deep
+//
+// A product with few tiles would leave most of the GPU idle: its K is cut into parts, whose sums add_parts (columns.cu) finishes in order.
+#include "tile.cu"
+
+// op(A), or the transpose of op(B): count rows of K numbers
+template <bool KEEPS_K> struct Matrix {
+    static constexpr bool ALONG_K = KEEPS_K;
+    typedef const float* Outer;
+    typedef long long Inner;
+    const float* data;
+    int count;
+    long long pitch;  // from one line in memory to the next
+
+    __device__ __forceinline__ Outer outer(int i) const { return i < count ? data + (ALONG_K ? i * pitch : i) : nullptr; }
+    __device__ __forceinline__ Inner inner(int k) const { return ALONG_K ? k : k * pitch; }
+    __device__ __forceinline__ float at(Outer row, Inner k) const { return row ? row[k] : 0; }
+};
+
+#define GEMM(NAME, TILE, TRANSPOSE_A, TRANSPOSE_B)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(256)                                                                                  \
+        KERNEL(NAME)(const float* a, const float* b, const float* bias, float* c, int M, int N, int K, int span, int activation) {    \
+        PANELS(TILE, TILE);                                                                                                                  \
+        Matrix<!TRANSPOSE_A> of_rows = {a, M, TRANSPOSE_A ? M : K};                                                                    \
+        Matrix<TRANSPOSE_B> of_columns = {b, N, TRANSPOSE_B ? K : N};                                                                  \
+        Result result = {c + (long long)blockIdx.z * M * N, bias, M, N, activation};                                                  \
+        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                \
+        multiply<TILE, TILE>(of_rows, of_columns, result, blockIdx.x * TILE, blockIdx.y * TILE, k0, k1, of_a, of_b);                        \
+    }
+
+GEMM(gemm64_nn, 64, false, false)
+GEMM(gemm64_nt, 64, false, true)
+GEMM(gemm64_tn, 64, true, false)
+GEMM(gemm128_nn, 128, false, false)
+GEMM(gemm128_nt, 128, false, true)
+GEMM(gemm128_tn, 128, true, false)

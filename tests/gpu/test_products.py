@@ -1,0 +1,210 @@
+"""Matrix products and convolutions, run on the CPU, in float32 and as the tensor cores' fragments would be multiplied.
+
+Factors are small whole numbers, so that every product and sum is exact in float32 and in TF32: the result must be that of the reference,
+number for number.  Where rounding is meant to be seen, the bound is that of a dot product: K roundings of the sum of absolute terms.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from minivae.engine import Op
+from minivae.errors import ShapeError, UsageError
+from minivae.kernels.gpu import KERNELS, conv, dense
+
+from .host import host, needs_compiler
+
+pytestmark = needs_compiler
+EPS = 2.0**-24
+PRECISIONS = pytest.mark.parametrize("precision", ["fp32", "tf32"])
+
+
+def whole(rng, *shape):
+    return rng.integers(-3, 4, shape).astype(np.float32)
+
+
+def reference(name, arrays, g, options):
+    """Value and gradients in float64."""
+    forward, vjp = Op.registry[name].reference
+    value, saved = forward(*[None if a is None else a.astype(np.float64) for a in arrays], **options)
+    g = g(value.shape)
+    return g, (value, *vjp(g.astype(np.float64), *saved, needs=tuple(a is not None for a in arrays)))
+
+
+def ours(name, arrays, g, options, precision):
+    def run():
+        with dense.use_precision(precision):
+            value, saved = KERNELS[name][0](*arrays, **options)
+            return (value, *KERNELS[name][1](g, *saved, needs=tuple(a is not None for a in arrays)))
+
+    return host(run)
+
+
+def assert_exact(name, arrays, rng, options, precision):
+    g, exact = reference(name, arrays, lambda shape: whole(rng, *shape), options)
+    for result, expected in zip(ours(name, arrays, g, options, precision), exact, strict=True):
+        if expected is not None:
+            assert result.dtype == np.float32
+            assert_array_equal(result, expected)
+        else:
+            assert result is None
+
+
+SIDES = st.integers(0, 70)
+
+
+@PRECISIONS
+@settings(max_examples=8)
+@given(SIDES, SIDES, SIDES, st.booleans(), st.sampled_from([None, "relu"]), st.integers(0, 2**32))
+@example(5, 7, 300, True, "relu", 0)  # K in parts
+@example(130, 65, 17, True, None, 1)  # several tiles each way
+@example(1, 1, 1, False, None, 2)
+@example(3, 0, 4, True, None, 3)
+@example(0, 3, 4, True, None, 3)
+@example(3, 4, 0, True, "relu", 3)
+def test_dense_is_exact_on_whole_numbers(precision, n, o, i, biased, activation, seed):
+    rng = np.random.default_rng(seed)
+    arrays = [whole(rng, n, i), whole(rng, i, o), whole(rng, o) if biased else None]
+    assert_exact("dense", arrays, rng, {"activation": activation}, precision)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("tile", [64, 128])
+def test_each_transposition_and_tile(monkeypatch, precision, transpose_a, transpose_b, tile):
+    M, N, K = 140, 131, 37
+    monkeypatch.setattr(dense, "tile_of", lambda M, N: tile)
+    rng = np.random.default_rng(tile)
+    a, b, bias = whole(rng, M, K), whole(rng, K, N), whole(rng, N)
+    stored = np.ascontiguousarray(a.T) if transpose_a else a, np.ascontiguousarray(b.T) if transpose_b else b
+
+    def run():
+        with dense.use_precision(precision):
+            return dense.gemm(*stored, transpose_a, transpose_b, bias)
+
+    assert_array_equal(host(run), a @ b + bias)
+
+
+def test_a_transposed_view_is_not_copied():
+    rng = np.random.default_rng(1)
+    x, w = whole(rng, 6, 9), whole(rng, 5, 9)
+    assert_array_equal(host(lambda: KERNELS["dense"][0](x, w.T)[0]), x @ w.T)
+    assert dense.matrix(w.T, False)[0].base is w or np.shares_memory(dense.matrix(w.T, False)[0], w)
+
+
+@given(st.integers(0, 5000), st.integers(0, 100_000))
+def test_a_sum_is_cut_into_parts_that_cover_it(tiles, K):
+    parts, span = dense.cut(tiles, K)
+    assert (parts - 1) * span < max(K, 1) <= parts * span
+    assert parts == 1 or (parts * tiles <= dense.BLOCKS and span % dense.DEPTH == 0 and span >= 4 * dense.DEPTH)
+
+
+def test_large_tiles_only_where_many_of_them_are_full():
+    assert [dense.tile_of(*size) for size in [(128, 400), (1000, 784), (4096, 4096), (100_000, 40)]] == [64, 64, 128, 64]
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+@pytest.mark.parametrize("K", [40, 300])  # one part, and several
+def test_curved_activations_to_rounding(activation, K):
+    rng = np.random.default_rng(3)
+    arrays = [rng.normal(size=shape).astype(np.float32) / 4 for shape in [(9, K), (K, 11), (11,)]]
+    g, exact = reference("dense", arrays, lambda shape: rng.normal(size=shape).astype(np.float32), {"activation": activation})
+    x, w, b = (abs(a.astype(np.float64)) for a in arrays)
+    h = (K + 8) * EPS * (x @ w + b) + 8 * EPS  # of y: slopes are at most 1
+    gs = abs(g) * (3 * h + 8 * EPS)  # of g act'(y): d/dy of y (1 - y) and of 1 - y^2 is at most 2
+    bounds = [
+        h,
+        gs @ w.T + (11 + 4) * EPS * (abs(g) @ w.T),
+        x.T @ gs + (9 + 4) * EPS * (x.T @ abs(g)),
+        gs.sum(0) + 13 * EPS * abs(g).sum(0),
+    ]
+    for result, expected, bound in zip(ours("dense", arrays, g, {"activation": activation}, "fp32"), exact, bounds, strict=True):
+        assert (abs(result - expected) <= bound).all()
+
+
+def test_tensor_cores_round_the_factors_to_ten_bits_and_nothing_else():
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(2, 60, 60)).astype(np.float32)
+
+    def run():
+        with dense.use_precision("tf32"):
+            return dense.gemm(a, b)
+
+    error = abs(host(run) - a.astype(np.float64) @ b)
+    magnitude = abs(a).astype(np.float64) @ abs(b)
+    assert (error <= (2 * 2.0**-11 + 2.0**-22 + 64 * EPS) * magnitude).all()
+    assert error.max() > 2.0**-14  # it does round
+
+
+@st.composite
+def convolutions(draw):
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    padding = draw(st.tuples(st.tuples(st.integers(0, 2), st.integers(0, 2)), st.tuples(st.integers(0, 2), st.integers(0, 2))))
+    size = tuple(draw(st.integers(max(1, k - sum(p)), 8)) for k, p in zip(kernel, padding, strict=True))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    return draw(st.integers(0, 3)), size, draw(st.integers(1, 5)), draw(st.integers(1, 5)), kernel, stride, padding
+
+
+@PRECISIONS
+@settings(max_examples=10)
+@given(convolutions(), st.booleans(), st.sampled_from([None, "relu"]), st.integers(0, 2**32))
+@example((2, (28, 28), 1, 32, (4, 4), (2, 2), ((1, 1), (1, 1))), True, "relu", 0)  # the first layer of the convolutional workload
+@example((3, (5, 6), 17, 33, (3, 2), (2, 3), ((0, 1), (2, 0))), True, None, 1)  # many taps
+@example((2, (4, 4), 1, 1, (1, 1), (3, 3), ((0, 0), (0, 0))), True, None, 2)  # phases that no tap meets
+def test_convolution_and_its_gradients_are_exact_on_whole_numbers(precision, geometry, biased, activation, seed):
+    n, size, c, o, kernel, stride, padding = geometry
+    rng = np.random.default_rng(seed)
+    arrays = [whole(rng, n, *size, c), whole(rng, *kernel, c, o), whole(rng, o) if biased else None]
+    options = {"stride": stride, "padding": padding, "activation": activation}
+    assert_exact("conv2d", arrays, rng, options, precision)
+
+
+@PRECISIONS
+@settings(max_examples=10)
+@given(convolutions(), st.booleans(), st.sampled_from([None, "relu"]), st.integers(0, 2**32))
+@example((2, (14, 14), 3, 9, (4, 4), (2, 2), ((1, 1), (1, 1))), True, "relu", 0)
+def test_transposed_convolution_and_its_gradients_are_exact_on_whole_numbers(precision, geometry, biased, activation, seed):
+    n, size, c, o, kernel, stride, padding = geometry
+    rng = np.random.default_rng(seed)
+    small = [(m + sum(p) - k) // s + 1 for m, k, s, p in zip(size, kernel, stride, padding, strict=True)]
+    arrays = [whole(rng, n, *small, o), whole(rng, *kernel, c, o), whole(rng, c) if biased else None]
+    options = {"stride": stride, "padding": padding, "size": size, "activation": activation}
+    assert_exact("conv_transpose2d", arrays, rng, options, precision)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("channels", [3, 20, 40, 70])  # tiles of 16, 32 and 64 columns, and more than one
+def test_convolutions_of_many_channels(precision, channels):
+    rng = np.random.default_rng(channels)
+    arrays = [whole(rng, 2, 11, 9, channels), whole(rng, 3, 3, channels, channels + 1), whole(rng, channels + 1)]
+    assert_exact("conv2d", arrays, rng, {"stride": 2, "padding": 1, "activation": "relu"}, precision)
+
+
+def test_what_is_not_needed_is_not_computed():
+    x, w = np.ones((2, 5, 5, 1), np.float32), np.ones((3, 3, 1, 2), np.float32)
+    saved = host(lambda: KERNELS["conv2d"][0](x, w))[1]
+    g = np.ones((2, 3, 3, 2), np.float32)
+    gx, gw, gb = host(lambda: KERNELS["conv2d"][1](g, *saved, needs=(False, True)))
+    assert gx is None
+    assert gb is None
+    assert gw.shape == w.shape
+
+
+def test_what_does_not_fit_is_said_in_the_words_of_the_reference():
+    one = np.ones((2, 3), np.float32)
+    with pytest.raises(ShapeError, match=r"dense: x is \(2, 3\), w is \(2, 3\)"):
+        dense.dense_forward(one, one)
+    with pytest.raises(UsageError, match="'gelu' cannot be fused"):
+        dense.dense_forward(one, one.T, activation="gelu")
+    with pytest.raises(ShapeError, match="conv2d: x is"):
+        conv.conv2d_forward(one, one)
+    with pytest.raises(UsageError, match="'fp16' is unknown; choose one of fp32, tf32"):
+        dense.set_precision("fp16")
+
+
+def test_more_pixels_than_an_index_can_count_are_refused():
+    with pytest.raises(ShapeError, match=r"a convolution of \(65536, 256, 256, 1\) to .*: need fewer than 2\^31 pixels"):
+        conv.Geometry(65536, 256, 256, 1, 3, 3, 1, (1, 1), ((1, 1), (1, 1)))

@@ -1,0 +1,159 @@
+"""Random numbers, batches and Adam on the device, run on the CPU: bit-equal to minivae.random where they are integers' work."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from minivae.data.dataset import to_float
+from minivae.engine import Tensor
+from minivae.errors import ShapeError
+from minivae.kernels.gpu import densities, step
+from minivae.random import Stream
+from minivae.training.optimizers import AdamW
+
+from .host import host, needs_compiler
+
+pytestmark = needs_compiler
+EPS = 2.0**-24
+COUNTERS = st.integers(0, 2**64 - 1)
+
+
+def stream(key, counter):
+    s = Stream(0)
+    s.set_state({"key": key, "counter": counter})
+    return s
+
+
+def state(blocks=0, steps=0, position=0):
+    return np.array([blocks, steps, position], np.uint64)
+
+
+@settings(max_examples=20)
+@given(COUNTERS, COUNTERS, st.integers(0, 600), st.booleans())
+@example(2**64 - 1, 2**64 - 2, 21, False)  # the wrap: block 2^64 is block 0
+@example(2**63, 2**32 - 2, 21, True)  # the carry into the second word
+def test_draws_are_those_of_a_stream(key, counter, n, on_device):
+    # half of the counter in device memory, half with the launch
+    there = state(counter // 2) if on_device else None
+    here = counter - counter // 2 if on_device else counter
+    words, uniform, normal = host(
+        lambda: [step.words(key, here, n, there), step.uniform(key, here, (n,), there), step.normal(key, here, (n,), there)]
+    )
+    assert_array_equal(words, stream(key, counter).words(n))
+    assert_array_equal(uniform, stream(key, counter).uniform(n))
+    # log1p, sqrt, cos and sin to 2 units each, the angle off by 2 pi eps, the radius at most 5.8
+    exact = stream(key, counter).normal(n).astype(np.float64)
+    assert_allclose(normal, exact, rtol=0, atol=5.8 * (8 + 2 * np.pi) * EPS)
+
+
+@given(st.integers(0, 100))
+def test_a_draw_takes_as_many_blocks_as_a_stream_moves_on(n):
+    s = Stream(1)
+    s.uniform(n)
+    assert s.counter == step.uniform_blocks(n)
+    s.normal(n)
+    assert s.counter == step.uniform_blocks(n) + step.normal_blocks(n)
+
+
+@settings(max_examples=10)
+@given(COUNTERS, COUNTERS, st.integers(0, 20), st.integers(0, 50))
+def test_sampling_and_divergence_in_one_pass_are_the_two_in_two(key, counter, n, k):
+    rng = np.random.default_rng(7)
+    mean, logvar = rng.normal(size=(2, n, k)).astype(np.float32)
+    z, kl, sigma, eps = host(lambda: densities.gaussian_sample_and_kl(mean, logvar, key, counter))
+    two_z, two_kl, two_sigma = host(lambda: in_two(mean, logvar, key, counter))
+    assert_array_equal(z, two_z)
+    assert_array_equal(kl, two_kl)
+    assert_array_equal(sigma, two_sigma)
+    assert_array_equal(eps, host(lambda: step.normal(key, counter, (n, k))))
+
+
+def in_two(mean, logvar, key, counter):
+    z, (sigma, _) = densities.reparameterize_forward(mean, logvar, step.normal(key, counter, mean.shape))
+    return z, densities.gaussian_kl_standard_forward(mean, logvar)[0], sigma
+
+
+def test_a_step_moves_on_in_device_memory():
+    def two_steps():
+        now = state(2**40, 6, 96)
+        draws = []
+        for _ in range(2):
+            draws += [step.uniform(5, 0, (9,), now), step.normal(5, 3, (7,), now)]
+            step.advance(now, step.uniform_blocks(9) + step.normal_blocks(7), 32)
+        return now, *draws
+
+    now, *draws = host(two_steps)
+    assert_array_equal(now, [2**40 + 2 * (3 + 2), 8, 160])
+    s = stream(5, 2**40)
+    for i in range(2):
+        assert_array_equal(draws[2 * i], s.uniform(9))
+        assert_allclose(draws[2 * i + 1], s.normal(7), atol=1e-5)
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 9), st.integers(0, 12), st.integers(0, 9), st.integers(0, 2**32))
+def test_a_batch_is_gathered_and_rounded_as_on_the_cpu(count, rows, first, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 4, 3, 2), np.uint8)
+    order = rng.integers(0, count, 11)
+    there = state(position=first)
+    here, from_device = host(lambda: [step.gather(images, order, rows, first), step.gather(images, order, rows, 0, there)])
+    assert_array_equal(here, to_float(images[order[(first + np.arange(rows)) % 11]]))
+    assert_array_equal(here, from_device)
+
+
+def test_an_index_that_is_no_image_shows():
+    images = np.zeros((3, 2), np.uint8)
+    batch = host(lambda: step.gather(images, np.array([0, 3, -1, 2]), 4))
+    assert_array_equal(np.isnan(batch).all(axis=1), [False, True, True, False])
+
+
+def test_a_gather_from_nothing_is_refused():
+    with pytest.raises(ShapeError, match="2 images of a data set of 0"):
+        host(lambda: step.gather(np.zeros((0, 4), np.uint8), np.zeros(3, np.int64), 2))
+
+
+@settings(max_examples=8)
+@given(st.lists(st.integers(1, 1500), min_size=1, max_size=4), st.integers(0, 2**32), st.floats(0, 0.1))
+@example([5] * 70, 1, 0.01)  # more tensors than one table holds
+def test_adam_is_the_optimizer_in_float64(sizes, seed, decay):
+    rng = np.random.default_rng(seed)
+    starts = [rng.normal(size=n).astype(np.float32) for n in sizes]
+    gradients = [[rng.normal(size=n).astype(np.float32) for n in sizes] for _ in range(3)]
+    exact = AdamW([Tensor(x.astype(np.float64)) for x in starts], lr=1e-2, weight_decay=decay)
+    for g in gradients:
+        exact.step([part.astype(np.float64) for part in g])
+
+    def ours():
+        single = AdamW([Tensor(x.copy()) for x in starts])
+        now, rate = state(), np.array([1e-2], np.float32)
+        for g in gradients:
+            step.adam(now, rate, (single.flat, single.m, single.v), single.slices, g, (0.9, 0.999), 1e-8, decay)
+            step.advance(now, 0, 0)
+        return single.flat, single.m, single.v
+
+    p, m, v = host(ours)
+    largest = max(abs(part).max() for g in gradients for part in g)
+    assert_allclose(m, exact.m, atol=12 * EPS * largest)
+    assert_allclose(v, exact.v, rtol=24 * EPS)
+    # a step is about lr, its numerator cancels: its error is that of m over the smallest sqrt(v')
+    steps = 3 * 1e-2 * 40 * EPS * (1 + largest / np.sqrt(np.min(exact.v[exact.v > 0]) / 0.003))
+    assert_allclose(p, exact.flat, rtol=8 * EPS, atol=steps)
+
+
+def test_adam_writes_nothing_between_the_parameters():
+    single = AdamW([Tensor(np.ones(5, np.float32)), Tensor(np.ones(7, np.float32))])
+    single.flat[5:16] = 77
+    g = [np.ones(5, np.float32), np.ones(7, np.float32)]
+    host(lambda: step.adam(state(), np.ones(1, np.float32), (single.flat, single.m, single.v), single.slices, g, (0.9, 0.999), 1e-8, 0.1))
+    assert (single.flat[5:16] == 77).all()
+
+
+def test_adam_refuses_gradients_that_do_not_fit():
+    flat = tuple(np.zeros(16, np.float32) for _ in range(3))
+    with pytest.raises(ShapeError, match="1 gradients for 2 parameters"):
+        step.adam(state(), flat[0], flat, [slice(0, 3), slice(3, 4)], [np.zeros(3, np.float32)], (0.9, 0.999), 1e-8, 0.0)
+    with pytest.raises(ShapeError, match=r"a gradient of \(2,\) for 3 parameters"):
+        step.adam(state(), flat[0], flat, [slice(0, 3)], [np.zeros(2, np.float32)], (0.9, 0.999), 1e-8, 0.0)
