@@ -3,6 +3,7 @@
 from ..backend import xp
 from ..engine import Op
 from ..kernels.cpu.elementwise import SAVES, unary, unary_vjp
+from ..kernels.gpu import KERNELS as GPU
 
 
 def sigmoid_of(x):
@@ -137,12 +138,14 @@ def elu_numba(x, alpha=1.0):
 
 
 compiled_leaky_relu, compiled_elu = compiled("leaky_relu"), compiled("elu")
-relu = Op("relu", numpy=(relu_reference, relu_vjp), numba=compiled("relu"))
-leaky_relu = Op("leaky_relu", numpy=(leaky_relu_reference, leaky_relu_vjp), numba=(leaky_relu_numba, compiled_leaky_relu[1]))
-elu = Op("elu", numpy=(elu_reference, elu_vjp), numba=(elu_numba, compiled_elu[1]))
-silu = Op("silu", numpy=(silu_reference, silu_vjp), numba=compiled("silu"))
-tanh = Op("tanh", numpy=(tanh_reference, tanh_vjp), numba=compiled("tanh"))
-sigmoid = Op("sigmoid", numpy=(sigmoid_reference, sigmoid_vjp), numba=compiled("sigmoid"))
-softplus = Op("softplus", numpy=(softplus_reference, softplus_vjp), numba=compiled("softplus"))
-softmax = Op("softmax", numpy=(softmax_reference, softmax_vjp))
+relu = Op("relu", numpy=(relu_reference, relu_vjp), numba=compiled("relu"), cupy=GPU["relu"])
+leaky_relu = Op(
+    "leaky_relu", numpy=(leaky_relu_reference, leaky_relu_vjp), numba=(leaky_relu_numba, compiled_leaky_relu[1]), cupy=GPU["leaky_relu"]
+)
+elu = Op("elu", numpy=(elu_reference, elu_vjp), numba=(elu_numba, compiled_elu[1]), cupy=GPU["elu"])
+silu = Op("silu", numpy=(silu_reference, silu_vjp), numba=compiled("silu"), cupy=GPU["silu"])
+tanh = Op("tanh", numpy=(tanh_reference, tanh_vjp), numba=compiled("tanh"), cupy=GPU["tanh"])
+sigmoid = Op("sigmoid", numpy=(sigmoid_reference, sigmoid_vjp), numba=compiled("sigmoid"), cupy=GPU["sigmoid"])
+softplus = Op("softplus", numpy=(softplus_reference, softplus_vjp), numba=compiled("softplus"), cupy=GPU["softplus"])
+softmax = Op("softmax", numpy=(softmax_reference, softmax_vjp), cupy=GPU["softmax"])
 log_softmax = Op("log_softmax", numpy=(log_softmax_reference, log_softmax_vjp))

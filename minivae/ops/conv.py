@@ -17,6 +17,7 @@ from ..engine import Op
 from ..kernels.checks import check_conv, transposed_size
 from ..kernels.cpu import conv
 from ..kernels.cpu.jit import kernels_only
+from ..kernels.gpu import KERNELS as GPU
 from .dense import fused_activation, fused_activation_gradient
 
 
@@ -121,9 +122,10 @@ def conv_transpose2d_numba_vjp(g, x, w, y, stride, padding, activation, needs):
     return gx, gw, gb
 
 
-conv2d = Op("conv2d", numpy=(conv2d_reference, conv2d_vjp), numba=(conv2d_numba, conv2d_numba_vjp))
+conv2d = Op("conv2d", numpy=(conv2d_reference, conv2d_vjp), numba=(conv2d_numba, conv2d_numba_vjp), cupy=GPU["conv2d"])
 conv_transpose2d = Op(
     "conv_transpose2d",
     numpy=(conv_transpose2d_reference, conv_transpose2d_vjp),
     numba=(conv_transpose2d_numba, conv_transpose2d_numba_vjp),
+    cupy=GPU["conv_transpose2d"],
 )

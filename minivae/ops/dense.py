@@ -8,6 +8,7 @@ from ..errors import ShapeError, UsageError
 from ..kernels.checks import check_dense
 from ..kernels.cpu import gemm
 from ..kernels.cpu.jit import kernels_only
+from ..kernels.gpu import KERNELS as GPU
 from .activations import sigmoid_of
 
 
@@ -112,4 +113,4 @@ def dense_numba_vjp(g, rows, w, y, activation, x_shape, needs):
 
 
 matmul = Op("matmul", numpy=(matmul_reference, matmul_vjp), numba=(matmul_numba, matmul_numba_vjp))
-dense = Op("dense", numpy=(dense_reference, dense_vjp), numba=(dense_numba, dense_numba_vjp))
+dense = Op("dense", numpy=(dense_reference, dense_vjp), numba=(dense_numba, dense_numba_vjp), cupy=GPU["dense"])

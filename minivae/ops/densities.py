@@ -9,6 +9,7 @@ from ..engine import Op
 from ..kernels.cpu import densities as kernels
 from ..kernels.cpu import gaussians
 from ..kernels.cpu.jit import kernels_only
+from ..kernels.gpu import KERNELS as GPU
 from .activations import sigmoid_of
 
 LOG_2PI = math.log(2 * math.pi)
@@ -228,6 +229,7 @@ bernoulli_log_prob = Op(
     "bernoulli_log_prob",
     numpy=(bernoulli_log_prob_reference, bernoulli_log_prob_vjp),
     numba=(bernoulli_log_prob_numba, bernoulli_log_prob_numba_vjp),
+    cupy=GPU["bernoulli_log_prob"],
 )
 continuous_bernoulli_log_normalizer = Op(
     "continuous_bernoulli_log_normalizer",
@@ -235,15 +237,20 @@ continuous_bernoulli_log_normalizer = Op(
 )
 exp_remainder = Op("exp_remainder", numpy=(exp_remainder_reference, exp_remainder_vjp))
 reparameterize = Op(
-    "reparameterize", numpy=(reparameterize_reference, reparameterize_vjp), numba=(reparameterize_numba, reparameterize_numba_vjp)
+    "reparameterize",
+    numpy=(reparameterize_reference, reparameterize_vjp),
+    numba=(reparameterize_numba, reparameterize_numba_vjp),
+    cupy=GPU["reparameterize"],
 )
 gaussian_log_prob = Op(
     "gaussian_log_prob",
     numpy=(gaussian_log_prob_reference, gaussian_log_prob_vjp),
     numba=(gaussian_log_prob_numba, gaussian_log_prob_numba_vjp),
+    cupy=GPU["gaussian_log_prob"],
 )
 gaussian_kl_standard = Op(
     "gaussian_kl_standard",
     numpy=(gaussian_kl_standard_reference, gaussian_kl_standard_vjp),
     numba=(gaussian_kl_standard_numba, gaussian_kl_standard_numba_vjp),
+    cupy=GPU["gaussian_kl_standard"],
 )

@@ -5,6 +5,7 @@ import math
 from ..backend import xp
 from ..engine import Op, Tensor
 from ..errors import ShapeError, UsageError
+from ..kernels.gpu import KERNELS as GPU
 from .arithmetic import multiply
 
 
@@ -60,5 +61,5 @@ def dropout(x, rate, rng):
     return multiply(x, xp(keep).where(keep, 1 / (1 - rate), 0.0).astype(data.real.dtype))
 
 
-batch_norm = Op("batch_norm", numpy=(batch_norm_reference, batch_norm_vjp))
+batch_norm = Op("batch_norm", numpy=(batch_norm_reference, batch_norm_vjp), cupy=GPU["batch_norm"])
 layer_norm = Op("layer_norm", numpy=(layer_norm_reference, layer_norm_vjp))

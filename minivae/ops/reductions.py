@@ -6,6 +6,7 @@ import numpy as np
 
 from ..backend import xp
 from ..engine import Op
+from ..kernels.gpu import KERNELS as GPU
 
 
 def _axes(axis, ndim):
@@ -95,4 +96,4 @@ sum = Op("sum", numpy=(sum_reference, sum_vjp))
 mean = Op("mean", numpy=(mean_reference, mean_vjp))
 max = Op("max", numpy=(max_reference, extreme_vjp))
 min = Op("min", numpy=(min_reference, extreme_vjp))
-logsumexp = Op("logsumexp", numpy=(logsumexp_reference, logsumexp_vjp))
+logsumexp = Op("logsumexp", numpy=(logsumexp_reference, logsumexp_vjp), cupy=GPU["logsumexp"])

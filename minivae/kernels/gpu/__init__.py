@@ -3,9 +3,12 @@
 `KERNELS` has (forward, vjp) of every op with a kernel here, with the signatures of the references.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from . import activations, conv, dense, densities, normalization
 
-KERNELS = {
+KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "batch_norm": normalization.batch_norm,
     "bernoulli_log_prob": densities.bernoulli_log_prob,
     "conv2d": conv.conv2d,

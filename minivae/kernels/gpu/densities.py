@@ -1,5 +1,6 @@
 """Log densities and divergences on the GPU.  Equations: minivae/ops/densities.py; kernels: densities.cu."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...backend import Array
@@ -96,11 +97,11 @@ def reparameterize_forward(mean: Array, logvar: Array, eps: Array) -> tuple[Arra
     return z, (sigma, eps)
 
 
-def reparameterize_vjp(g: Array, sigma: Array, eps: Array) -> tuple[Array, Array, Array]:
+def reparameterize_vjp(g: Array, sigma: Array, eps: Array, needs: Sequence[bool]) -> tuple[Array, Array, Array | None]:
     g = plain(g)
     glogvar, geps = empty(sigma.shape), empty(sigma.shape)
     REPARAMETERIZE_GRADIENT(g, sigma, eps, glogvar, geps, sigma.size)
-    return g, glogvar, geps
+    return g, glogvar, geps if needs[2] else None
 
 
 def gaussian_kl_standard_forward(mean: Array, logvar: Array, event_ndim: int = 1) -> tuple[Array, tuple]:
