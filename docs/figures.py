@@ -63,7 +63,7 @@ def posteriors() -> None:
         column[0].imshow(1 - image[..., 0], cmap="gray")
         column[0].set_axis_off()
         gaussian = np.exp(-((z1[:, None] - mean[0]) ** 2) / (2 * sigma[0] ** 2) - (z2 - mean[1]) ** 2 / (2 * sigma[1] ** 2))
-        seen = np.argwhere(np.maximum(density / density.max(), gaussian / gaussian.max()) > LEVELS[0] / 2)
+        seen = np.argwhere(np.maximum(density / density.max(), gaussian / gaussian.max()) > LEVELS[0] / 10)
         (low1, low2), (high1, high2) = seen.min(axis=0), seen.max(axis=0)
         for ax, values in ((column[1], density), (column[2], gaussian)):
             peak = values.max()

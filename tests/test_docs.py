@@ -1,4 +1,5 @@
-"""The documentation says what is so: every program on its pages prints what stands under it, and every test that a page names exists.
+"""The documentation says what is so: every program on its pages prints what stands under it, what the build makes is made, and every test
+that a page names exists.
 
 Printed numbers may be off by one unit of their last digit, which a machine that sums in another order may round the other way; those of the
 README, at the end of 450 steps of training, by one in a hundred.  Words must be the same.
