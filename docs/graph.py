@@ -7,7 +7,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import minivae as mv
 from minivae import Tensor
-from minivae.engine import Node
 
 
 def one_step() -> tuple[mv.VAE, Tensor]:
@@ -20,59 +19,57 @@ def one_step() -> tuple[mv.VAE, Tensor]:
     return model, (mv.kl(q, model.prior) - p.log_prob(x)).mean()
 
 
-def walk(loss: Tensor) -> dict[Node, list[Tensor]]:
-    """Every Node that the loss depends on, in the order of making, with the Tensors of it that somebody uses."""
-    made: dict[Node, list[Tensor]] = {}
-    todo = [loss]
+def walk(loss: Tensor) -> dict[Tensor, int]:
+    """Every Tensor that the loss was made from, in the order of making, numbered from 0."""
+    found, todo = {loss}, [loss]
     while todo:
-        tensor = todo.pop()
-        known = made.setdefault(tensor.node, [])
-        if not any(tensor is other for other in known):
-            known.append(tensor)
-            todo += [p for p in tensor.node.parents if p is not None]
-    return dict(sorted(made.items(), key=lambda item: item[0].number))
+        new = {p for p in todo.pop().parents if p is not None} - found
+        found |= new
+        todo += new
+    made = sorted(found, key=lambda tensor: tensor.number)
+    return {tensor: tensor.number - made[0].number for tensor in made}
 
 
-def shape(tensors: list[Tensor]) -> str:
-    return " ".join(str(t.shape).replace(" ", "") for t in tensors)
+def shape(tensor: Tensor) -> str:
+    values = tensor.data if isinstance(tensor.data, tuple) else (tensor.data,)
+    return " ".join(str(a.shape).replace(" ", "") for a in values)
 
 
-def number_from_zero(graph: dict[Node, list[Tensor]]) -> dict[Node, int]:
-    first = next(iter(graph)).number
-    return {node: node.number - first for node in graph}
+def named(tensor: Tensor) -> str:
+    """The op that made it; `split[0]` for the first part of what split made."""
+    whole = next(iter(tensor.parents)) if len(tensor.parents) == 1 else None
+    if whole is None or not isinstance(whole.data, tuple):
+        return tensor.op.name
+    return f"{tensor.op.name}[{[part is tensor.data for part in whole.data].index(True)}]"
 
 
 def table(model: mv.VAE, loss: Tensor) -> None:
-    """Print a line a Node: its number, what made it, the numbers of its parents, the shape of its value."""
-    graph, names = walk(loss), {p.node: name for name, p in model.named_parameters().items()}
-    number = number_from_zero(graph)
-    for node, tensors in graph.items():
-        inputs = [p for p in node.parents if p is not None]
-        parents = " ".join(f"{number[p.node]}" if p.node.outputs is None else f"{number[p.node]}[{p.index}]" for p in inputs)
-        what = names[node] if node.op is None else node.op.name
-        print(f"{number[node]:4d}  {what:24s}{parents:14s}{shape(tensors)}".rstrip())
+    """Print a line a Tensor: its number, what made it, the numbers of its parents, the shape of its value."""
+    number, names = walk(loss), {p: name for name, p in model.named_parameters().items()}
+    for tensor, n in number.items():
+        parents = " ".join(str(number[p]) for p in tensor.parents if p is not None)
+        print(f"{n:4d}  {names.get(tensor) or named(tensor):24s}{parents:14s}{shape(tensor)}".rstrip())
 
 
 def drawing(model: mv.VAE, loss: Tensor) -> None:
     """Print an SVG: ops from top to bottom in the order of their numbers, the variables that they read at their left."""
-    graph, names = walk(loss), {p.node: name for name, p in model.named_parameters().items()}
-    number = number_from_zero(graph)
-    ops = [node for node in graph if node.op is not None]
-    row = {node: i for i, node in enumerate(ops)}
+    number, names = walk(loss), {p: name for name, p in model.named_parameters().items()}
+    ops = [tensor for tensor in number if tensor.op is not None]
+    row = {tensor: i for i, tensor in enumerate(ops)}
     WIDTH, HEIGHT, STEP, LEFT = 300, 26, 46, 250
     boxes, edges = [], []
-    for node, i in row.items():
+    for tensor, i in row.items():
         y = i * STEP + 4
         boxes.append(f'<rect class="op" x="{LEFT}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5"/>')
-        boxes.append(f'<text x="{LEFT + 10}" y="{y + 17}">{number[node]} {escape(node.op.name)}</text>')
-        boxes.append(f'<text class="quiet" text-anchor="end" x="{LEFT + WIDTH - 10}" y="{y + 17}">{shape(graph[node])}</text>')
-        variables = [p.node for p in node.parents if p is not None and p.node.op is None]
+        boxes.append(f'<text x="{LEFT + 10}" y="{y + 17}">{number[tensor]} {escape(named(tensor))}</text>')
+        boxes.append(f'<text class="quiet" text-anchor="end" x="{LEFT + WIDTH - 10}" y="{y + 17}">{shape(tensor)}</text>')
+        variables = [p for p in tensor.parents if p is not None and p.op is None]
         for k, variable in enumerate(variables):
             top = y - 6 + 20 * k if len(variables) > 1 else y + 4
             boxes.append(f'<rect class="variable" x="0" y="{top}" width="205" height="18" rx="5"/>')
             boxes.append(f'<text x="8" y="{top + 13}">{number[variable]} {escape(names[variable])}</text>')
             edges.append(f'<path class="edge" marker-end="url(#tip)" d="M205 {top + 9} L{LEFT - 2} {y + 13}"/>')
-        for parent in dict.fromkeys(p.node for p in node.parents if p is not None and p.node.op is not None):
+        for parent in (p for p in tensor.parents if p is not None and p.op is not None):
             start, end = row[parent] * STEP + 4 + HEIGHT, y - 2
             if i - row[parent] == 1:
                 edges.append(f'<path class="edge" marker-end="url(#tip)" d="M{LEFT + 150} {start} V{end}"/>')

@@ -1,4 +1,5 @@
-"""The documentation says what is so: every program on its pages prints what stands under it, and every test that a page names exists.
+"""The documentation says what is so: every program on its pages prints what stands under it, what the build makes is made, and every test
+that a page names exists.
 
 Printed numbers may be off by one unit of their last digit, which a machine that sums in another order may round the other way; those of the
 README, at the end of 450 steps of training, by one in a hundred.  Words must be the same.
@@ -18,6 +19,7 @@ from minivae import Op
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
+EXECUTED = re.compile(r"^```{executed}[^\n]*\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 PROGRAM = re.compile(r"^```python\n(.*?)^```\n(?:(?:\s|prints)*^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 
@@ -64,6 +66,18 @@ def test_programs_print_what_the_page_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Op, "registry", dict(Op.registry))  # a page may make an op of its own
     check(page)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if EXECUTED.search(page.read_text("utf-8"))], ids=named)
+def test_what_is_made_when_the_pages_are_built(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(page.parent)
+    monkeypatch.setattr(Op, "registry", dict(Op.registry))
+    for source in EXECUTED.findall(page.read_text("utf-8")):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(source, str(page), "exec"), {})
+        assert printed.getvalue().strip(), f"{page.name}: nothing is made by\n{source}"
 
 
 @pytest.mark.slow

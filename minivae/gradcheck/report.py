@@ -137,14 +137,12 @@ def v_curve(report: Report, ax: Any = None) -> "Figure":
         label = f"{row.name} [{', '.join(map(str, row.index))}]" + ("" if row.verdict == OK else f"  {row.verdict}")
         ax.loglog(row.steps, error, color=color, lw=2.5 if wrong else 1.3, label=label, marker=".", ls="-" if i < 10 else "--")
         ax.loglog(row.steps[row.chosen], error[row.chosen], "o", color=color, ms=9, mfc="none", mew=1.5)
-    for ends, law, text, side in (
-        ((1e-3, 1e-1), lambda h: h**2, "Taylor series cut off: $h^2$", "left"),
-        ((1e-9, 1e-6), lambda h: 2.0**-53 / h, "rounding: $\\epsilon / h$", "right"),
+    for h, law, text, side in (
+        (np.array([1e-3, 1e-2, 1e-1]), lambda h: h**2, "Taylor series cut off: $h^2$ ", "right"),
+        (np.array([1e-9, 3e-8, 1e-6]), lambda h: 2.0**-53 / h, " rounding: $\\epsilon / h$", "left"),
     ):
-        h = np.array(ends)
         ax.loglog(h, law(h), color="0.6", ls=":", lw=1)
-        foot = ends[0 if side == "left" else 1]
-        ax.text(foot, 0.5 * law(foot), text, color="0.4", fontsize=8, ha=side, va="top")
+        ax.text(h[1], law(h[1]), text, color="0.4", fontsize=8, ha=side, va="bottom")  # above the V
     ax.set_xlabel("step $h$")
     ax.set_ylabel("relative error of the central difference")
     ax.set_title("central differences against the analytic gradient", fontsize=10)
