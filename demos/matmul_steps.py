@@ -9,34 +9,25 @@ takes any shape.  Every result is compared with that of the naive loops: two sum
 or without fused multiply-adds, differ by at most 2 gamma |A| |B|, where gamma = K u / (1 - K u) and u = 2^-24 (Higham, "Accuracy and
 Stability of Numerical Algorithms", 2nd ed., section 3.1).
 
-NumPy's BLAS is measured in a process of its own: its threads and numba's would fight for the cores.
+The machine's peak is measured by peak.py beside this file.
 """
 
 import argparse
-import os
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numba.core import cgutils
+from peak import best_time, in_a_process, innermost, peak
 
 from minivae.kernels.cpu.gemm import gemm
-from minivae.kernels.cpu.jit import intrinsic
 from minivae.kernels.cpu.tile import HAS_FMA, LANES, ROWS, WIDTH, make_tile
 from minivae.plots.layout import INK, SMALL, TEXT, TITLE, calm
 
 Matrix = np.ndarray
-step: Any = numba.njit(fastmath={"contract"}, error_model="numpy")  # a b + c may become one instruction; the order of a sum stays
-plain: Any = numba.njit
+step = numba.njit(fastmath={"contract"}, error_model="numpy")  # a b + c may become one instruction; the order of a sum stays
 
 
 # --- the steps ---------------------------------------------------------------------------------------------------------------------
@@ -53,7 +44,7 @@ def python_loops(a: list, b: list) -> list:
     return c
 
 
-@plain
+@numba.njit
 def naive(a, b, c):
     """Step 1: the same, compiled.  Each addition waits for the one before, and b is read down a column: a cache line for one number."""
     for i in range(a.shape[0]):
@@ -200,76 +191,7 @@ STEPS: dict[str, Callable] = {
 NAIVE, ONE, ALL = (list(STEPS)[i] for i in (0, -2, -1))
 
 
-# --- what the steps are measured against -------------------------------------------------------------------------------------------
-
-
-@intrinsic
-def multiply_adds(typing_context, rounds, x, y, result):
-    """`rounds` times  v = v x + y  for 2 ROWS vectors v that do not depend on each other; their sum goes to the address `result`."""
-    vector = ir.VectorType(ir.FloatType(), LANES)
-
-    def generate(context, builder, signature, arguments):
-        rounds, x, y, result = arguments
-        undefined, first = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        x, y = (builder.shuffle_vector(builder.insert_element(undefined, s, ir.IntType(32)(0)), undefined, first) for s in (x, y))
-        enter, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        i, chains = builder.phi(ir.IntType(64)), [builder.phi(vector) for _ in range(2 * ROWS)]
-        if HAS_FMA:
-            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32")
-            longer = [builder.call(fma, [v, x, y]) for v in chains]
-        else:
-            longer = [builder.fadd(builder.fmul(v, x, flags=("contract",)), y, flags=("contract",)) for v in chains]
-        next_i = builder.add(i, ir.IntType(64)(1))
-        i.add_incoming(ir.IntType(64)(0), enter)
-        i.add_incoming(next_i, loop)
-        for n, (v, w) in enumerate(zip(chains, longer, strict=True)):
-            v.add_incoming(ir.Constant(vector, [float(n)] * LANES), enter)
-            v.add_incoming(w, loop)
-        builder.cbranch(builder.icmp_signed("<", next_i, rounds), loop, done)
-        builder.position_at_end(done)
-        total = longer[0]
-        for v in longer[1:]:
-            total = builder.fadd(total, v)
-        builder.store(total, builder.inttoptr(result, vector.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return numba.types.void(numba.types.int64, numba.types.float32, numba.types.float32, numba.types.int64), generate
-
-
-@numba.njit(parallel=True)
-def _peak(threads, rounds, x, y, results):
-    for thread in numba.prange(threads):
-        multiply_adds(rounds, x, y, results.ctypes.data + thread * 4096)
-
-
-def peak(threads: int, seconds: float) -> float:
-    """GFLOP/s of a loop of nothing but multiply-adds, two operations a lane: no program on these cores is faster."""
-    rounds, results = 50_000, np.empty((threads, 1024), np.float32)  # a page a thread
-    elapsed = best_time(lambda: _peak(threads, rounds, np.float32(0.5), np.float32(1), results), seconds)
-    return threads * rounds * 2 * ROWS * LANES * 2 / elapsed / 1e9
-
-
-def best_time(call: Callable[[], Any], seconds: float) -> float:
-    """The shortest of at least 3 calls after a first one, in seconds; other programs only ever add to a time."""
-    call()
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-        if times[-1] > 10 * seconds:
-            break
-    return min(times)
-
-
-def in_a_process(script: Path, arguments: list[str], blas_threads: int) -> str:
-    """What `script` prints, run where NumPy's BLAS has that many threads and chooses its own kernels."""
-    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-    environment |= {name: str(blas_threads) for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
-    command = [sys.executable, str(script), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=600).stdout
+# --- the claims --------------------------------------------------------------------------------------------------------------------
 
 
 def matrices(n: int) -> tuple[Matrix, Matrix]:
@@ -282,18 +204,6 @@ def time_blas(n: int, seconds: float) -> tuple[float, float]:
     a, b = matrices(n)
     bias = b[0].copy()
     return best_time(lambda: a @ b, seconds), best_time(lambda: np.tanh(a @ b + bias), seconds)
-
-
-def innermost(function: Any) -> tuple[int, int, int]:
-    """Multiply-adds of vectors, of numbers, and stores in that basic block of its machine code (x86-64 with AVX) that has most of them."""
-    vectors, numbers = re.compile(r"\bvf\w*madd\d*ps\b"), re.compile(r"\bvf\w*madd\d*ss\b")
-    stores = re.compile(r"\bvmov\w+\s+%[xyz]mm\d+, [^%\n]*\(")
-    blocks = re.split(r"^\S+:.*$", next(iter(function.inspect_asm().values())), flags=re.MULTILINE)
-    code = max(blocks, key=lambda block: 100 * len(vectors.findall(block)) + len(numbers.findall(block)))
-    return len(vectors.findall(code)), len(numbers.findall(code)), len(stores.findall(code))
-
-
-# --- the claims --------------------------------------------------------------------------------------------------------------------
 
 
 def bound(a: Matrix, b: Matrix) -> Matrix:
@@ -314,22 +224,16 @@ def check_results(n: int, small: int) -> None:
         function(a, b, results[name])
         assert (np.abs(results[name] - expected.astype(np.float64)) <= limit).all(), f"step {name!r} differs from the naive loops"
     assert np.array_equal(results[ONE], results[ALL]), "threads changed the bits"
-    few = np.abs(gemm(a[:7, :n], b[:, :5]) - expected[:7, :5])
-    assert (few <= limit[:7, :5]).all(), "the library's product of a shape that no tile fits is wrong"
-
-
-def measure(n: int, seconds: float) -> dict[str, float]:
-    """Seconds of every step for matrices of n x n."""
-    a, b = matrices(n)
-    c = np.empty((n, n), np.float32)
-    return {name: best_time(lambda f=function: f(a, b, c), seconds) for name, function in STEPS.items()}
+    assert (np.abs(gemm(a[:7], b[:, :5]) - expected[:7, :5].astype(np.float64)) <= limit[:7, :5]).all(), "7 x 5 is wrong"
 
 
 def table(n: int, seconds: float, small: int, peaks: tuple[float, float]) -> list[tuple[str, float, float]]:
     """Print and return (step, GFLOP/s, the peak of the threads it may use)."""
     lists = [m[:small, :small].tolist() for m in matrices(n)]
     rows = [(f"0  three loops in Python (n = {small})", 2 * small**3 / best_time(lambda: python_loops(*lists), seconds) / 1e9, peaks[0])]
-    times, threads = measure(n, seconds), numba.get_num_threads()
+    a, b = matrices(n)
+    c, threads = np.empty((n, n), np.float32), numba.get_num_threads()
+    times = {name: best_time(lambda f=function: f(a, b, c), seconds) for name, function in STEPS.items()}
     rows += [(name, 2 * n**3 / t / 1e9, peaks["all threads" in name]) for name, t in times.items()]
     blas = [in_a_process(Path(__file__), ["--blas", str(n), str(seconds)], count).split() for count in (1, threads)]
     rows += [("   NumPy's BLAS, one thread", 2 * n**3 / float(blas[0][0]) / 1e9, peaks[0])]
@@ -338,9 +242,7 @@ def table(n: int, seconds: float, small: int, peaks: tuple[float, float]) -> lis
     print(f"{'step':<36}{'GFLOP/s':>9}{'of peak':>9}{'times step 1':>14}")
     for name, rate, limit in rows:
         print(f"{name:<36}{rate:>9.3g}{rate / limit:>9.1%}{rate / rows[1][1]:>14.3g}")
-    a, b = matrices(n)
-    bias = b[0].copy()
-    alone, fused = times[ALL], best_time(lambda: gemm(a, b, bias=bias, activation="tanh"), seconds)
+    alone, fused = times[ALL], best_time(lambda: gemm(a, b, bias=b[0].copy(), activation="tanh"), seconds)
     print(f"tanh(A B + bias) instead of A B: library {alone * 1e6:.0f} -> {fused * 1e6:.0f} us, ", end="")
     print(f"NumPy {float(blas[1][0]) * 1e6:.0f} -> {float(blas[1][1]) * 1e6:.0f} us")
     return rows
@@ -353,14 +255,12 @@ def draw_ladder(ax: Axes, rows: list[tuple[str, float, float]], peaks: tuple[flo
     ax.barh(range(len(rows)), rates, left=0, color=colours, height=0.7)
     ax.set_yticks(range(len(rows)), names, fontsize=TEXT)
     ax.invert_yaxis()
-    low, high = min(rates) / 4, 8 * peaks[1]
-    ax.set(xscale="log", xlim=(low, high))
+    ax.set(xscale="log", xlim=(min(rates) / 4, 1.4 * max(rates + list(peaks))))
     for y, rate in enumerate(rates):
-        ax.text(rate * 1.15, y, f"{rate:.3g}", va="center", fontsize=TEXT, color=INK)
-    for value, style, name in ((peaks[0], "--", "peak, one core"), (peaks[1], "-", "peak, all threads")):
-        ax.axvline(value, color="#D55E00", linestyle=style, linewidth=1, zorder=0)
-        ax.plot([], [], color="#D55E00", linestyle=style, linewidth=1, label=f"{name}: {value:.0f}")
-    ax.legend(fontsize=SMALL, frameon=False, loc="upper right", labelcolor=INK)
+        ax.text(1.01, y, f"{rate:.3g}", va="center", fontsize=TEXT, color=INK, transform=ax.get_yaxis_transform())
+    for value, style, name in ((peaks[0], "--", "peak of one core"), (peaks[1], "-", "peak of all threads")):
+        ax.axvline(value, color="#D55E00", linestyle=style, linewidth=1.2, label=f"{name}: {value:.0f}")
+    ax.figure.legend(fontsize=SMALL, frameon=False, loc="outside lower center", ncols=2, labelcolor=INK)
     ax.set_xlabel("GFLOP/s (logarithmic)", fontsize=TEXT, color=INK)
     ax.set_title(f"A matrix product of {n} x {n}, step by step", fontsize=TITLE, color=INK)
     return calm(ax)
@@ -389,8 +289,8 @@ def main() -> None:
     for n in sizes:
         rows = table(n, seconds, small, peaks)
         rates = {name: rate for name, rate, _ in rows}
+        faster = max(rates[ONE], rates[ALL]) / rates[NAIVE]
         if n >= 512:
-            faster = max(rates[ONE], rates[ALL]) / rates[NAIVE]
             assert faster >= 20, f"the library is only {faster:.1f} times as fast as the naive loops"
     chosen.out.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(8, 4.6), facecolor="white", layout="constrained")
