@@ -191,7 +191,7 @@ STEPS: dict[str, Callable] = {
 NAIVE, ONE, ALL = (list(STEPS)[i] for i in (0, -2, -1))
 
 
-# --- the claims --------------------------------------------------------------------------------------------------------------------
+# --- the claims, and the table ------------------------------------------------------------------------------------------------------
 
 
 def matrices(n: int) -> tuple[Matrix, Matrix]:
@@ -218,9 +218,8 @@ def check_results(n: int, small: int) -> None:
     naive(a, b, expected)
     corner, limit = python_loops(a[:small].tolist(), b[:, :small].tolist()), bound(a, b)
     assert (np.abs(corner - expected[:small, :small]) <= limit[:small, :small]).all(), "compiled and interpreted loops disagree"
-    results = {}
+    results = {name: np.full((n, n), np.nan, np.float32) for name in STEPS}
     for name, function in STEPS.items():
-        results[name] = np.full((n, n), np.nan, np.float32)
         function(a, b, results[name])
         assert (np.abs(results[name] - expected.astype(np.float64)) <= limit).all(), f"step {name!r} differs from the naive loops"
     assert np.array_equal(results[ONE], results[ALL]), "threads changed the bits"
@@ -231,13 +230,11 @@ def table(n: int, seconds: float, small: int, peaks: tuple[float, float]) -> lis
     """Print and return (step, GFLOP/s, the peak of the threads it may use)."""
     lists = [m[:small, :small].tolist() for m in matrices(n)]
     rows = [(f"0  three loops in Python (n = {small})", 2 * small**3 / best_time(lambda: python_loops(*lists), seconds) / 1e9, peaks[0])]
-    a, b = matrices(n)
-    c, threads = np.empty((n, n), np.float32), numba.get_num_threads()
+    (a, b), c, threads = matrices(n), np.empty((n, n), np.float32), numba.get_num_threads()
     times = {name: best_time(lambda f=function: f(a, b, c), seconds) for name, function in STEPS.items()}
     rows += [(name, 2 * n**3 / t / 1e9, peaks["all threads" in name]) for name, t in times.items()]
     blas = [in_a_process(Path(__file__), ["--blas", str(n), str(seconds)], count).split() for count in (1, threads)]
-    rows += [("   NumPy's BLAS, one thread", 2 * n**3 / float(blas[0][0]) / 1e9, peaks[0])]
-    rows += [("   NumPy's BLAS, all threads", 2 * n**3 / float(blas[1][0]) / 1e9, peaks[1])]
+    rows += [(f"   NumPy's BLAS, {w} thread{'s' * i}", 2 * n**3 / float(blas[i][0]) / 1e9, peaks[i]) for i, w in enumerate(("one", "all"))]
     print(f"\n{n} x {n} x {n}: {2 * n**3 / 1e6:.1f} million operations; peak {peaks[0]:.0f} GFLOP/s, {threads} threads {peaks[1]:.0f}")
     print(f"{'step':<36}{'GFLOP/s':>9}{'of peak':>9}{'times step 1':>14}")
     for name, rate, limit in rows:
@@ -269,9 +266,8 @@ def draw_ladder(ax: Axes, rows: list[tuple[str, float, float]], peaks: tuple[flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("matmul_steps"), help="the folder of the figure")
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--tiny", action="store_true", help="small sizes, a few seconds; only correctness is claimed")
-    size.add_argument("--full", action="store_true", help="several sizes")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, a few seconds; only correctness is claimed")
+    parser.add_argument("--full", action="store_true", help="several sizes")
     parser.add_argument("--blas", nargs=2, help=argparse.SUPPRESS)  # this process is the one that times NumPy
     chosen = parser.parse_args()
     if chosen.blas:
@@ -283,9 +279,10 @@ def main() -> None:
     print(f"every step gives the product: within the rounding bound at n = {sizes[0]}; one and all threads agree to the bit")
     peaks = peak(1, seconds), peak(numba.get_num_threads(), seconds)
     print(f"the tile is {ROWS} x {WIDTH}: {ROWS} rows of 2 vectors of {LANES} floats")
-    for name, function in STEPS.items():
-        if function in (four_at_a_time, tiled, in_registers):
-            print("innermost loop of step {}: multiply-adds of {} vectors and {} numbers, {} stores".format(name, *innermost(function)))
+    for name in list(STEPS)[4:7]:
+        vectors, numbers, stores = innermost(STEPS[name])
+        if vectors + numbers:  # instructions of another processor are not counted
+            print(f"innermost loop of step {name}: multiply-adds of {vectors} vectors and {numbers} numbers, {stores} stores")
     for n in sizes:
         rows = table(n, seconds, small, peaks)
         rates = {name: rate for name, rate, _ in rows}
