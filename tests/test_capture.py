@@ -113,3 +113,12 @@ def test_recording_is_off_outside_of_its_block():
     assert n > 0
     ops.dense(a, np.ones((4, 2), np.float32))
     assert len(calls) == n
+
+
+def test_many_shapes_do_not_fill_the_memory():
+    w = mv.Tensor(np.ones(3))
+    step = captured(lambda x: (w * x).sum(), [w])
+    for n in range(1, 40):
+        _, (g,) = step(np.ones((n, 3)))
+        np.testing.assert_array_equal(g, n)
+    assert len(step.recordings) == 8
