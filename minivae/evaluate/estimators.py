@@ -28,6 +28,7 @@ from ..distributions import Gaussian, StandardGaussian, kl
 from ..engine import Tensor, constant, gradients
 from ..errors import ShapeError
 from ..quadrature import hermite_rule
+from ..random import Stream
 
 Estimator = Callable[..., Tensor]
 
@@ -161,3 +162,25 @@ class LinearGaussian:
         """
         covariance = np.linalg.inv(np.eye(self.latent) + self.w @ self.w.T / self.noise**2)
         return covariance @ self.w @ (x - self.b) / self.noise**2, covariance
+
+
+def signal_to_noise(
+    model: LinearGaussian, x: np.ndarray, mean: Any, logvar: Any, samples: Sequence[int], repetitions: int, rng: Stream
+) -> dict[str, np.ndarray]:
+    """|E g| / sqrt(trace Cov g) of one estimate g of the gradient of L_k, for each k in samples.     x (1, D) -> {name: (len(samples),)}
+
+    T. Rainforth et al., "Tighter variational bounds are not necessarily better", 2018, theorem 1: the encoder's falls with k^-1/2, since
+    L_k ceases to depend on q faster than its estimate does; the decoder's rises with k^1/2.  The doubly reparameterized encoder's rises.
+    The encoder's E g is the mean of the doubly reparameterized estimates for both, which differ in their noise alone.
+    """
+    ratios = []
+    for k in samples:
+        q, b = repeated(mean, logvar, repetitions), Tensor(np.repeat(model.b[None], repetitions, axis=0))
+        eps = rng.normal((k, repetitions, model.latent), like=q.mean.data)
+        plain = per_repetition(reparameterized(LinearGaussian(model.w, b, model.noise), x, q, eps), [q.mean, q.logvar, b])
+        encoder, decoder = plain[:, : 2 * model.latent], plain[:, 2 * model.latent :]
+        doubly = per_repetition(doubly_reparameterized(model, x, q, eps), [q.mean, q.logvar])
+        signals = ((encoder, doubly), (doubly, doubly), (decoder, decoder))
+        ratios.append([np.linalg.norm(s.mean(axis=0)) / math.sqrt(g.var(axis=0).sum()) for g, s in signals])
+    names = ("encoder, reparameterized", "encoder, doubly reparameterized", "decoder")
+    return dict(zip(names, np.array(ratios).T, strict=True))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from minivae import Stream, Tensor, constant
+from minivae import Stream, Tensor, constant, elbo
 from minivae.distributions import Gaussian, kl
 from minivae.errors import ShapeError, UsageError
 from minivae.evaluate.estimators import (
@@ -21,10 +21,11 @@ from minivae.evaluate.estimators import (
     score_function,
     sticking_the_landing,
 )
+from minivae.objectives import iwae
 from minivae.quadrature import hermite_rule, integrate
 from minivae.quadrature.integrals import array
 
-from .bounds import misses
+from .bounds import Given, misses
 
 with_baseline = partial(score_function, baseline=-7.0)
 FOR_THE_ELBO = {
@@ -181,6 +182,26 @@ def test_doubly_reparameterized_has_less_variance_than_reparameterized():
     for k in (1, 2):
         args = model, x, m + 0.3, np.log(variance) + 0.4, k, 12
         assert (moments(doubly_reparameterized, *args).variance < moments(reparameterized, *args).variance).all()
+
+
+def test_the_variance_is_that_of_the_closed_form():
+    """x and z Gaussian: the reparameterized estimate of d/dmean is -(z - m) / s^2, whose variance is sigma^2 / s^4."""
+    model, x, m, variance = linear()
+    logvar = np.log(variance) + np.array([0.4, -0.7])
+    found = moments(reparameterized, model, x, m + np.array([0.3, -0.5]), logvar, nodes=8).variance[:2]
+    np.testing.assert_allclose(found, np.exp(logvar) / variance**2, rtol=1e-11)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_value_is_the_objective_of_training(k, trained):
+    """Not the gradient alone: what is differentiated is the library's own bound, on the same noise."""
+    model, x = trained
+    eps = Stream(3).normal((k, len(x), model.latent), like=np.zeros(0))
+    q = model.encode(x)
+    for f in (reparameterized, sticking_the_landing):
+        assert f(model, x, q, eps).data.mean() == pytest.approx(-iwae(model, x, Given(eps), k).item(), rel=1e-12)
+    if k == 1:
+        assert closed_form_kl(model, x, q, eps).data.mean() == pytest.approx(-elbo(model, x, Given(eps[0])).loss.item(), rel=1e-12)
 
 
 def test_shapes_that_do_not_fit_are_refused_with_the_numbers():
