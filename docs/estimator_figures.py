@@ -15,8 +15,8 @@ def show(figure: Figure, label: str) -> None:
     text = io.StringIO()
     with rc_context({"svg.hashsalt": label}):  # the same names in every build
         figure.savefig(text, format="svg", facecolor="white", metadata={"Date": None})
-    svg = text.getvalue()
-    print(f'<div class="figure" role="img" aria-label="{label}">{svg[svg.index("<svg") :]}</div>')
+    svg = text.getvalue().partition("<svg")[2]
+    print(f'<div class="figure" role="img" aria-label="{label}"><svg style="max-width: 100%; height: auto"{svg}</div>')
 
 
 def variance() -> None:
