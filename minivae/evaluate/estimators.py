@@ -44,7 +44,7 @@ def closed_form_kl(model: Any, x: Any, q: Gaussian, eps: Array) -> Tensor:
 def reparameterized(model: Any, x: Any, q: Gaussian, eps: Array) -> Tensor:
     """log 1/k sum_i w_i,   z_i = mean + sigma eps_i: through the samples, and through log q(z_i) as well.  Unbiased.     -> (R,)
 
-    Kingma and Welling 2014, eq. 6, for k = 1; Y. Burda, R. Grosse and R. Salakhutdinov, "Importance weighted autoencoders", 2016, eq. 12.
+    Kingma and Welling 2014, eq. 6, for k = 1; Y. Burda, R. Grosse and R. Salakhutdinov, "Importance weighted autoencoders", 2016.
     """
     return _bound(_log_weights(model, x, _path(q, eps), q))
 
@@ -57,7 +57,7 @@ def score_function(model: Any, x: Any, q: Gaussian, eps: Array, baseline: Any = 
     away the variance that comes with the size of L.  At k = 1 grad L = -grad log q(z) has the mean 0 itself.
 
     R. J. Williams, 1992 (REINFORCE); J. Paisley, D. Blei and M. Jordan, "Variational Bayesian inference with stochastic search", 2012;
-    A. Mnih and D. Rezende, "Variational inference for Monte Carlo objectives", 2016, eq. 5, for k > 1.
+    A. Mnih and D. Rezende, "Variational inference for Monte Carlo objectives", 2016, for k > 1.
     """
     z = constant(_path(q, eps))
     bound = _bound(_log_weights(model, x, z, q))
@@ -68,9 +68,9 @@ def sticking_the_landing(model: Any, x: Any, q: Gaussian, eps: Array) -> Tensor:
     """log 1/k sum_i p(x, z_i) / [q](z_i),   z_i = mean + sigma eps_i, [q] constant: through the samples alone.     -> (R,)
 
     What is left out, E[grad log q(z)] at fixed z, is 0 at k = 1.  Where q is the posterior, log w does not depend on z: the estimate is
-    exactly 0, whatever eps is.  At k > 1 the weights make the part left out count, and the estimate is biased (Tucker et al. 2019, 2).
+    exactly 0, whatever eps is.  At k > 1 the weights make the part left out count, and the estimate is biased (Tucker et al. 2019).
 
-    G. Roeder, Y. Wu and D. Duvenaud, "Sticking the landing", 2017, eq. 8.
+    G. Roeder, Y. Wu and D. Duvenaud, "Sticking the landing", 2017.
     """
     return _bound(_log_weights(model, x, _path(q, eps), _constant(q)))
 
@@ -81,7 +81,7 @@ def doubly_reparameterized(model: Any, x: Any, q: Gaussian, eps: Array) -> Tenso
     The part that sticking the landing leaves out is a score function, sum_i v_i grad log q(z_i): reparameterized a second time it turns v
     into v^2.  The same as sticking the landing at k = 1.  For the encoder alone: a decoder's gradient would have v^2 where it needs v.
 
-    G. Tucker, D. Lawson, S. Gu and C. Maddison, "Doubly reparameterized gradient estimators for Monte Carlo objectives", 2019, eq. 8.
+    G. Tucker, D. Lawson, S. Gu and C. Maddison, "Doubly reparameterized gradient estimators for Monte Carlo objectives", 2019.
     """
     log_weights = _log_weights(model, x, _path(q, eps), _constant(q))
     share = ops.softmax(constant(log_weights), axis=0)
