@@ -62,6 +62,12 @@ FIGURES = {
     "latent map of nothing known": lambda: plots.latent_map(clusters(5)[0], None, ()),
     "latent map of one": lambda: plots.latent_map(np.array([[40.0, -3.0]]), np.array([7]), ["Ankle boot"] * 8),
     "latent map of many classes": lambda: plots.latent_map(*clusters(47), []),
+    "estimator variance": lambda: plots.estimator_variance(
+        np.geomspace(0.01, 1, 5), {"a": {"one": np.ones(5), "two\nlines": np.ones(5), "three": np.arange(1.0, 6)}, "b": {"two": np.ones(5)}}
+    ),
+    "signal to noise": lambda: plots.signal_to_noise(
+        np.array([1, 10, 100, 1000]), {"falls": np.array([1, 0.3, 0.1, 0.03]), "rises": np.array([[1, 3, 10, 30], [1.1, 3.2, 9, 33]])}
+    ),
     "manifold": lambda: plots.manifold(pictures(20, 20, 28, 28, 1), *plots.manifold_grid(20)[:2]),
     "oblong manifold": lambda: plots.manifold(pictures(3, 7, 32, 20, 3), Z1, Z2),
     "manifold of one": lambda: plots.manifold(pictures(1, 1, 28, 28, 1), np.zeros(1), np.zeros(1)),
@@ -391,3 +397,25 @@ def test_drawing_touches_neither_pyplot_nor_the_settings():
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_estimators_are_drawn_where_they_are_in_one_colour_each():
+    curves = {"a": {"one": np.array([1.0, 2.0]), "two\nlines": np.array([3.0, 4.0])}, "b": {"two": np.array([5.0, 6.0])}}
+    left, right = plots.estimator_variance(np.array([0.1, 1.0]), curves).axes
+    assert [line.get_ydata().tolist() for line in (*left.lines, *right.lines)] == [[1, 2], [3, 4], [5, 6]]
+    colours = {text.get_text(): text.get_color() for ax in (left, right) for text in ax.texts}
+    assert colours["two"] == colours["two\nlines"] == right.lines[0].get_color() != colours["one"]
+
+
+def test_a_reference_slope_has_its_slope():
+    k, curve = np.array([1, 10, 100, 1000]), np.array([1, 0.3, 0.1, 0.03])
+    (ax,) = plots.signal_to_noise(k, {"falls": curve}, slopes=[-0.5]).axes
+    assert_allclose(ax.lines[0].get_ydata(), curve)
+    x, y = np.log(ax.lines[1].get_data())
+    assert_allclose(np.diff(y) / np.diff(x), -0.5)
+
+
+@pytest.mark.parametrize("curves", [{}, {"short": np.ones(2)}, {"zero": np.zeros(3)}, {"nan": np.full(3, np.nan)}])
+def test_curves_without_a_logarithm_are_refused(curves):
+    with pytest.raises(ShapeError, match=r"log-log: x is \(3,\)"):
+        plots.estimator_variance(np.array([1.0, 2.0, 3.0]), {"title": curves})

@@ -1,5 +1,6 @@
 """Judging a trained model."""
 
+from . import estimators
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import active_units, log_likelihood
@@ -12,6 +13,7 @@ __all__ = [
     "beta_vae_score",
     "dci",
     "elbo_surgery",
+    "estimators",
     "factor_vae_score",
     "log_likelihood",
     "mig",

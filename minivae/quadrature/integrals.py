@@ -197,6 +197,16 @@ def kl_by_integration(
     return terms.sum(axis=tuple(range(terms.ndim - q.event_ndim, terms.ndim)))
 
 
+def hermite_rule(dimensions: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights of a product of Gauss-Hermite rules: sum_i weight_i f(t_i) is about E[f(t)], t ~ N(0, I).     (n^K, K), (n^K,)"""
+    if nodes < 1 or nodes**dimensions > MOST:
+        raise UsageError(f"Gauss-Hermite: {nodes} nodes in {dimensions} dimensions are {nodes**dimensions:,} points; need 1 to {MOST:,}")
+    t, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    weights = weights / weights.sum()
+    weight = np.array([math.prod(w) for w in product(weights, repeat=dimensions)])
+    return np.array(list(product(t, repeat=dimensions))), weight
+
+
 def hermite_expectation(q: Any, f: Callable[[np.ndarray], Any], nodes: int = 32) -> np.ndarray:
     """E_q[f(z)] for a Gaussian q with mean and sigma (*batch, K), by a product of K Gauss-Hermite rules of n nodes.     -> (*batch)
 
@@ -208,16 +218,8 @@ def hermite_expectation(q: Any, f: Callable[[np.ndarray], Any], nodes: int = 32)
     mean, sigma = _place(q)
     if q.event_ndim != 1 or not mean.ndim:
         raise ShapeError(f"hermite_expectation: q's mean is {mean.shape} with event_ndim {q.event_ndim}; need (*batch, K), event_ndim 1")
-    dimensions = mean.shape[-1]
-    if nodes < 1 or nodes**dimensions > MOST:
-        raise UsageError(
-            f"hermite_expectation: {nodes} nodes in {dimensions} dimensions are {nodes**dimensions:,} points; need 1 to {MOST:,}"
-        )
-    t, weights = np.polynomial.hermite_e.hermegauss(nodes)
-    weights = weights / weights.sum()
-    grid = np.array(list(product(t, repeat=dimensions)))  # (n^K, K)
-    weight = np.array([math.prod(w) for w in product(weights, repeat=dimensions)])
-    z = mean + sigma * grid.reshape(-1, *[1] * (mean.ndim - 1), dimensions)
+    grid, weight = hermite_rule(mean.shape[-1], nodes)
+    z = mean + sigma * grid.reshape(-1, *[1] * (mean.ndim - 1), mean.shape[-1])
     with no_graph():
         values = array(f(z))
     if values.shape != z.shape[:-1]:
