@@ -30,7 +30,7 @@ CHUNK = CHUNK_TILES * ROWS
 DEPTH = 512
 BUFFER = WIDTH + SWEEP_BUFFER + 4 * CHUNK + 4 * DEPTH + DEPTH * WIDTH
 FEW = 4  # tiles: a panel that few rows will pass by is not worth packing
-PARALLEL_FROM = 1 << 20  # multiply-adds: 9 us on one core
+PARALLEL_FROM = 1 << 19  # multiply-adds: 5 us or more on one core
 NO_BIAS, NOTHING = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
 
 
@@ -94,6 +94,9 @@ def _gemm(a, transpose_a, b, transpose_b, bias, activation, c, K, buffers, worke
             _multiply(np.int64(worker), workers, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[worker])
 
 
+_serial_gemm = _gemm.__wrapped__  # a call that stays on one thread needs no lock
+
+
 def workers_for(multiply_adds: int) -> int:
     return 1 if multiply_adds < PARALLEL_FROM else numba.get_num_threads()
 
@@ -128,7 +131,8 @@ def gemm(
     if c.size:
         workers = workers_for(M * N * K)
         shift = NO_BIAS if bias is None else as_float32(bias)
-        _gemm(a, transpose_a, b, transpose_b, shift, activation_code(activation), c, K, scratch("gemm", workers, BUFFER), workers)
+        run = _serial_gemm if workers == 1 else _gemm
+        run(a, transpose_a, b, transpose_b, shift, activation_code(activation), c, K, scratch("gemm", workers, BUFFER), workers)
     return c
 
 
@@ -166,6 +170,9 @@ def _dense_vjp(g, x, w, y, activation, gs, gx, gw, gb, pitch, partial, no_bias, 
         add_parts(gs.reshape(-1), pitch, partial, gb)
 
 
+_serial_dense_vjp = _dense_vjp.__wrapped__
+
+
 def dense_vjp(
     g: np.ndarray, x: np.ndarray, w: np.ndarray, y: np.ndarray, activation: str | None, needs: tuple[bool, bool, bool]
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
@@ -185,6 +192,6 @@ def dense_vjp(
     gs = g if code == 0 else np.empty((N, O), np.float32)
     pitch, partial = partial_sums(N, O)
     workers = workers_for(N * I * O * (needs[0] + needs[1]))
-    buffers = scratch("gemm", workers, BUFFER)
-    _dense_vjp(g, x, w, y, code, gs, gx, gw, gb, pitch, partial, NO_BIAS, ONE, ZEROS, buffers, workers)
+    run = _serial_dense_vjp if workers == 1 else _dense_vjp
+    run(g, x, w, y, code, gs, gx, gw, gb, pitch, partial, NO_BIAS, ONE, ZEROS, scratch("gemm", workers, BUFFER), workers)
     return gx if needs[0] else None, gw if needs[1] else None, gb if needs[2] else None

@@ -112,8 +112,6 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool, packs: bool = 
         row_of_c = [builder.gep(pointer(c), [entry(c_rows, i)]) for i in range(rows)]
         row_of_s = [builder.gep(pointer(s), [entry(s_rows, i)]) for i in range(rows)]
         prefetch = cgutils.get_or_insert_function(builder.module, PREFETCH, "llvm.prefetch.p0")
-        for i, v in block:
-            builder.call(prefetch, [builder.bitcast(builder.gep(row_of_c[i], [INT(v * lanes)]), BYTES), INDEX(1), INDEX(3), INDEX(1)])
         initial = {(i, v): load_vector(row_of_s[i], v) for i, v in block}
         enter, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
         builder.cbranch(builder.icmp_signed(">", depth, zero), loop, done)
