@@ -1,9 +1,10 @@
 """Matrix products and the dense layer:  act(op(A) op(B) + bias)  for float32, in one pass over C.
 
 Schedule.  C is cut into chunks of CHUNK rows, a chunk into panels of WIDTH columns, a panel into tiles of ROWS rows.  The tiles, counted in
-that order, are dealt out to the workers in equal runs; a worker packs the panels of B that its run meets, DEPTH rows of B at a time,
-so that a panel (64 KB with AVX-512) and a chunk of A stay in the second-level cache.  Every number of C is one sum over k in ascending
-order, whoever computes it: the number of threads does not change a bit.
+that order, are dealt out to the workers in equal runs, and a run takes K in equal parts of at most DEPTH, so that a panel (64 KB with
+AVX-512) and a chunk of A stay in the second-level cache.  A panel that few tiles will pass by is read where it lies in B; else its first
+tile leaves a packed copy for the others, and a transposed B is packed beforehand.  Every number of C is one sum over k in ascending order,
+whoever computes it: the number of threads does not change a bit.
 """
 
 import numba

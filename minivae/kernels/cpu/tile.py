@@ -41,7 +41,7 @@ from .jit import cpu, intrinsic
 FLOAT, INT, INDEX = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 BYTES = ir.IntType(8).as_pointer()
 PREFETCH = ir.FunctionType(ir.VoidType(), [BYTES, INDEX, INDEX, INDEX])
-AHEAD = 16
+AHEAD = 16  # rows of B
 
 
 def _assembly(lanes: int) -> str:
