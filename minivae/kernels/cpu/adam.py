@@ -4,6 +4,7 @@ D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, al
 decay regularization", ICLR 2019, algorithm 2.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from numba import extending, types
 from ...errors import ShapeError
 from .elementwise import BLOCK, PARALLEL_FROM
 from .jit import kernel
+from .rows import FLOAT32
 from .vecmath import F
 
 intrinsic: Any = extending.intrinsic
@@ -41,19 +43,26 @@ def adam(
     for flat in (p, m, v):
         if flat.shape != (size,) or flat.dtype != F or not flat.flags.c_contiguous:
             raise ShapeError(f"adam: p, m, v are {p.shape}, {m.shape}, {v.shape}; need flat contiguous float32 arrays of one size")
-    held: list[np.ndarray] = []
-    table: list[int] = []
-    tasks = 0
-    for g, offset in zip(gradients, offsets, strict=True):
-        g = np.ascontiguousarray(g, F)
-        if offset < 0 or offset + g.size > size:
-            raise ShapeError(f"adam: a gradient of {g.size} numbers at offset {offset} does not fit {size} parameters")
-        held.append(g)  # a copy must live until the kernel has read it
-        table += (_address(g), offset, g.size, tasks)
-        tasks += -(-g.size // BLOCK)
+    # a copy must live until the kernel has read it
+    held = [g if g.dtype is FLOAT32 and g.flags.c_contiguous else np.ascontiguousarray(g, F) for g in gradients]
+    layout, tasks, numbers = _layout(tuple([g.size for g in held]), tuple(offsets), size)
+    addresses = np.array([_address(g) for g in held], np.int64)
     rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
-    run = _adam if tasks * BLOCK < PARALLEL_FROM else _adam_parallel
-    run(np.array(table, np.int64).reshape(-1, 4), tasks, p, m, v, rate, beta1, beta2, root, eps, 1 - lr * weight_decay)
+    run = _adam if numbers < PARALLEL_FROM else _adam_parallel
+    run(addresses, layout, tasks, p, m, v, rate, beta1, beta2, root, eps, 1 - lr * weight_decay)
+
+
+@functools.lru_cache(maxsize=64)
+def _layout(sizes: tuple[int, ...], offsets: tuple[int, ...], size: int) -> tuple[np.ndarray, int, int]:
+    """(a row for every gradient: offset, size, number of its first task; the number of tasks; of numbers)."""
+    table: list[tuple[int, int, int]] = []
+    tasks = 0
+    for n, offset in zip(sizes, offsets, strict=True):
+        if offset < 0 or offset + n > size:
+            raise ShapeError(f"adam: a gradient of {n} numbers at offset {offset} does not fit {size} parameters")
+        table.append((offset, n, tasks))
+        tasks += -(-n // BLOCK)
+    return np.array(table, np.int64).reshape(-1, 3), tasks, sum(sizes)
 
 
 def sum_of_squares(x: np.ndarray) -> float:
@@ -87,29 +96,29 @@ def _update(g, p, m, v, rate, beta1, beta2, root, eps, decay):
 
 
 @kernel
-def _task(table, t, p, m, v, rate, beta1, beta2, root, eps, decay):
-    """Update the t-th block of numbers.  A row of the table: address, offset and size of a gradient, number of its first block."""
-    j = len(table) - 1
-    while table[j, 3] > t:
+def _task(addresses, layout, t, p, m, v, rate, beta1, beta2, root, eps, decay):
+    """Update the t-th block of numbers."""
+    j = len(layout) - 1
+    while layout[j, 2] > t:
         j -= 1
-    address, offset, size, first = table[j, 0], table[j, 1], table[j, 2], table[j, 3]
+    offset, size, first = layout[j, 0], layout[j, 1], layout[j, 2]
     start = (t - first) * BLOCK
     stop = min(start + BLOCK, size)
-    g = numba.carray(_pointer(address), (size,))
+    g = numba.carray(_pointer(addresses[j]), (size,))
     a, b = offset + start, offset + stop
     _update(g[start:stop], p[a:b], m[a:b], v[a:b], rate, beta1, beta2, root, eps, decay)
 
 
 @kernel
-def _adam(table, tasks, p, m, v, rate, beta1, beta2, root, eps, decay):
+def _adam(addresses, layout, tasks, p, m, v, rate, beta1, beta2, root, eps, decay):
     for t in range(tasks):
-        _task(table, t, p, m, v, rate, beta1, beta2, root, eps, decay)
+        _task(addresses, layout, t, p, m, v, rate, beta1, beta2, root, eps, decay)
 
 
 @kernel(parallel=True)
-def _adam_parallel(table, tasks, p, m, v, rate, beta1, beta2, root, eps, decay):
+def _adam_parallel(addresses, layout, tasks, p, m, v, rate, beta1, beta2, root, eps, decay):
     for t in numba.prange(tasks):
-        _task(table, t, p, m, v, rate, beta1, beta2, root, eps, decay)
+        _task(addresses, layout, t, p, m, v, rate, beta1, beta2, root, eps, decay)
 
 
 @kernel

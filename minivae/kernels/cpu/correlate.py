@@ -78,9 +78,9 @@ def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases
                 panel = packed.ctypes.data + (column * -(-O // WIDTH) + depth * (j0 // WIDTH)) * WIDTH * 4
                 if last > first:
                     patches = (a_at, rows, columns.ctypes.data + column * 8, depth)
-                    weights = (panel, WIDTH, min(WIDTH, O - j0))
+                    weights = (panel, WIDTH, min(WIDTH, O - j0), 0)
                     result = (y.ctypes.data + (n0 * image_out + j0) * 4, c_rows, count)
-                    sweep(patches, weights, result, row, first, last, shift + j0 * 4, False, activation, workspace)
+                    sweep(patches, weights, result, row, first, last, shift + j0 * 4, False, activation, 0, workspace)
             position -= first
             wanted -= last - first
             unit += last - first
@@ -174,7 +174,7 @@ def _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partia
                     patches = (a_at, taps, pixels.ctypes.data + p0 * 8, depth)
                     result = (target + j0 * 4, gw_rows, K)
                     going_on = n0 > start or p0 > 0
-                    sweep(patches, (b_at, b_stride, width), result, 0, first, last, shift.ctypes.data, going_on, 0, workspace)
+                    sweep(patches, (b_at, b_stride, width, 0), result, 0, first, last, shift.ctypes.data, going_on, 0, 0, workspace)
 
 
 @device

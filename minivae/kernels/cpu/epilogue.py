@@ -18,6 +18,7 @@ RELU, TANH, SIGMOID = 1, 2, 3
 
 row_wide, row_narrow = make_tile(1, 2, LANES, HAS_FMA), make_tile(1, 1, LANES, HAS_FMA)
 
+FLOAT32 = np.dtype(np.float32)
 ELEMENTS = 1 << 14  # a worker's least share of an elementwise pass: 3 us, the cost of waking a thread
 
 
@@ -30,7 +31,7 @@ def activation_code(activation: str | None) -> int:
 
 def as_float32(x: np.ndarray) -> np.ndarray:
     """x itself if kernels can take it: float32, C order, aligned, writeable (each other kind would be compiled for anew); else a copy."""
-    return x if x.flags.carray and x.dtype == np.float32 else np.array(x, np.float32, order="C", ndmin=x.ndim)
+    return x if (x.dtype is FLOAT32 or x.dtype == FLOAT32) and x.flags.carray else np.array(x, np.float32, order="C", ndmin=x.ndim)
 
 
 @device
@@ -104,14 +105,14 @@ def _sum_columns(g, rows, pitch, total, one, zeros):
 
 
 @device
-def _sum_part(part, g, pitch, partial, one, zeros):
+def sum_part(part, g, pitch, partial, one, zeros):
     parts, rows = partial.shape[0], g.size // pitch
     first, last = rows * part // parts, rows * (part + 1) // parts
     _sum_columns(g.ctypes.data + first * pitch * 4, last - first, pitch, partial[part], one, zeros)
 
 
 @device
-def _add_parts(g, pitch, partial, total):
+def add_parts(g, pitch, partial, total):
     """total[c] = the sums of all parts in order, then what they left: rows that filled no pitch, columns that filled no vector."""
     C, width = total.size, partial.shape[1]
     for c in range(C):
@@ -124,34 +125,28 @@ def _add_parts(g, pitch, partial, total):
         total[c] = s
 
 
-@device
-def sum_rows(g, pitch, partial, total, one, zeros):
-    for part in range(partial.shape[0]):
-        _sum_part(part, g, pitch, partial, one, zeros)
-    _add_parts(g, pitch, partial, total)
-
-
 @kernel(parallel=True)
 def _bias_gradient(g, pitch, partial, total, one, zeros, workers):
     if workers == 1:
-        sum_rows(g, pitch, partial, total, one, zeros)
+        for part in range(partial.shape[0]):
+            sum_part(part, g, pitch, partial, one, zeros)
     else:
         for part in numba.prange(partial.shape[0]):
-            _sum_part(np.int64(part), g, pitch, partial, one, zeros)
-        _add_parts(g, pitch, partial, total)
+            sum_part(np.int64(part), g, pitch, partial, one, zeros)
+    add_parts(g, pitch, partial, total)
 
 
 ONE, ZEROS = np.ones(1, np.float32), np.zeros(1024, np.int64)
 
 
-def partial_sums(shape: tuple[int, ...]) -> tuple[int, np.ndarray]:
-    """(pitch, partial): how a sum over all axes but the last is divided, by shape alone.
+def partial_sums(rows: int, C: int) -> tuple[int, np.ndarray]:
+    """(pitch, partial): how a sum over the rows of a (rows, C) matrix is divided, by shape alone.
 
     A pitch is what counts as one row: LANES rows side by side where C channels do not fill vectors.
     """
-    C, size = shape[-1], math.prod(shape)
     pitch = math.lcm(C, LANES) if C < 256 else C
-    parts = max(1, min(64, size // ELEMENTS, size // pitch))
+    size = rows * C
+    parts = max(1, min(64, size // ELEMENTS, size // pitch if pitch else 1))
     return pitch, np.empty((parts, pitch // LANES * LANES), np.float32)
 
 
@@ -165,6 +160,6 @@ def bias_gradient(g: np.ndarray) -> np.ndarray:
     if g.size == 0:
         total[:] = 0
         return total
-    pitch, partial = partial_sums(g.shape)
+    pitch, partial = partial_sums(g.size // g.shape[-1], g.shape[-1])
     _bias_gradient(as_float32(g).reshape(-1), pitch, partial, total, ONE, ZEROS, 1 if len(partial) < 4 else numba.get_num_threads())
     return total

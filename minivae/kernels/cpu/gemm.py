@@ -1,9 +1,10 @@
 """Matrix products and the dense layer:  act(op(A) op(B) + bias)  for float32, in one pass over C.
 
 Schedule.  C is cut into chunks of CHUNK rows, a chunk into panels of WIDTH columns, a panel into tiles of ROWS rows.  The tiles, counted in
-that order, are dealt out to the workers in equal runs; a worker packs the panels of B that its run meets, DEPTH rows of B at a time,
-so that a panel (64 KB with AVX-512) and a chunk of A stay in the second-level cache.  Every number of C is one sum over k in ascending
-order, whoever computes it: the number of threads does not change a bit.
+that order, are dealt out to the workers in equal runs, and a run takes K in equal parts of at most DEPTH, so that a panel (64 KB with
+AVX-512) and a chunk of A stay in the second-level cache.  A panel that few tiles will pass by is read where it lies in B; else its first
+tile leaves a packed copy for the others, and a transposed B is packed beforehand.  Every number of C is one sum over k in ascending order,
+whoever computes it: the number of threads does not change a bit.
 """
 
 import numba
@@ -11,15 +12,15 @@ import numpy as np
 
 from ...errors import ShapeError
 from .epilogue import (
+    FLOAT32,
     ONE,
     ZEROS,
     activation_code,
-    activation_gradient,
+    add_parts,
     as_float32,
-    bias_gradient,
     partial_sums,
     scale_by_derivative,
-    sum_rows,
+    sum_part,
 )
 from .jit import device, kernel, scratch
 from .panels import SWEEP_BUFFER, pack, sweep
@@ -29,7 +30,8 @@ CHUNK_TILES = 256 // ROWS
 CHUNK = CHUNK_TILES * ROWS
 DEPTH = 512
 BUFFER = WIDTH + SWEEP_BUFFER + 4 * CHUNK + 4 * DEPTH + DEPTH * WIDTH
-PARALLEL_FROM = 1 << 20  # multiply-adds: 9 us on one core
+FEW = 4  # tiles: a panel that few rows will pass by is not worth packing
+PARALLEL_FROM = 1 << 19  # multiply-adds: 5 us or more on one core
 NO_BIAS, NOTHING = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
 
 
@@ -49,6 +51,7 @@ def _multiply(worker, workers, a, transpose_a, b, transpose_b, bias, activation,
     for k in range(min(DEPTH, K)):
         a_columns[k], b_rows[k] = k * a_column, k * b_row
 
+    parts = max(1, -(-K // DEPTH))
     tiles, panels = -(-M // ROWS), -(-N // WIDTH)
     unit, end = tiles * panels * worker // workers, tiles * panels * (worker + 1) // workers
     while unit < end:
@@ -60,21 +63,27 @@ def _multiply(worker, workers, a, transpose_a, b, transpose_b, bias, activation,
         last = min(chunk_tiles, first + end - unit)
         unit += last - first
 
-        i0, width = chunk * CHUNK, min(WIDTH, N - j0)
-        # a panel that few rows will pass by is not worth packing
-        as_it_is = not transpose_b and (width in (WIDTH, LANES)) and (last - first <= 4 or N == WIDTH)
+        i0, width, skip = chunk * CHUNK, min(WIDTH, N - j0), 0
+        vectors = -(-width // LANES) * LANES
+        if vectors <= N:  # a last, narrow panel begins further left, so that it consists of whole vectors
+            j0, width, skip = j0 - (vectors - width), vectors, vectors - width
+        as_it_is = not transpose_b and width == vectors and last - first <= FEW
+        packed_by_tile = not transpose_b and width == WIDTH and not as_it_is and N > WIDTH
         for j in range(WIDTH):
             shift[j] = bias[j0 + j] if j0 + j < bias.size else 0
-        for k0 in range(0, max(K, 1), DEPTH):
-            depth = min(DEPTH, K - k0)
+        for part in range(parts):
+            k0 = K * part // parts
+            depth = K * (part + 1) // parts - k0
             b_at, b_stride = b.ctypes.data + (k0 * N + j0) * 4, N
-            if not as_it_is:
+            if not as_it_is and not packed_by_tile:
                 pack(flat_b[k0 * b_row + j0 * b_column :], b_rows, b_column, depth, width, panel)
                 b_at, b_stride = panel.ctypes.data, WIDTH
             A = (a.ctypes.data + (i0 * a_row + k0 * a_column) * 4, rows, a_columns.ctypes.data, depth)
+            B = (b_at, b_stride, width, skip)
             C = (c.ctypes.data + (i0 * N + j0) * 4, c_rows, min(CHUNK, M - i0))
-            now = activation if k0 + DEPTH >= K else 0
-            sweep(A, (b_at, b_stride, width), C, 0, first, last, shift.ctypes.data, k0 > 0, now, workspace)
+            packed_at = panel.ctypes.data if packed_by_tile else 0
+            now = activation if part == parts - 1 else 0
+            sweep(A, B, C, 0, first, last, shift.ctypes.data, part > 0, now, packed_at, workspace)
 
 
 @kernel(parallel=True)
@@ -86,12 +95,17 @@ def _gemm(a, transpose_a, b, transpose_b, bias, activation, c, K, buffers, worke
             _multiply(np.int64(worker), workers, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[worker])
 
 
+_serial_gemm = _gemm.__wrapped__  # a call that stays on one thread needs no lock
+
+
 def workers_for(multiply_adds: int) -> int:
     return 1 if multiply_adds < PARALLEL_FROM else numba.get_num_threads()
 
 
 def _matrix(x: np.ndarray, transpose: bool) -> tuple[np.ndarray, bool]:
     """x as a kernel takes it; the transpose of a C-contiguous matrix is not copied, it is called a transposed matrix."""
+    if x.dtype is FLOAT32 and x.flags.carray:  # the usual case
+        return x, transpose
     if not x.flags.c_contiguous and x.flags.f_contiguous:
         return as_float32(x.T), not transpose
     return as_float32(x), transpose
@@ -118,7 +132,8 @@ def gemm(
     if c.size:
         workers = workers_for(M * N * K)
         shift = NO_BIAS if bias is None else as_float32(bias)
-        _gemm(a, transpose_a, b, transpose_b, shift, activation_code(activation), c, K, scratch("gemm", workers, BUFFER), workers)
+        run = _serial_gemm if workers == 1 else _gemm
+        run(a, transpose_a, b, transpose_b, shift, activation_code(activation), c, K, scratch("gemm", workers, BUFFER), workers)
     return c
 
 
@@ -127,38 +142,57 @@ def dense_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, activation
     return gemm(x, w, bias=b, activation=activation)
 
 
-@kernel
-def _small_dense_vjp(g, x, w, y, activation, gs, gx, gw, gb, pitch, partial, one, zeros, no_bias, buffer):
-    if activation != 0:
-        scale_by_derivative(g.reshape(-1), y.reshape(-1), activation, gs.reshape(-1))
+@device
+def _dense_vjp_share(worker, workers, gs, x, w, gx, gw, gb, partial, pitch, no_bias, one, zeros, buffer):
     if gx.size > 0:
-        _multiply(np.int64(0), np.int64(1), gs, False, w, True, no_bias, np.int64(0), gx, gs.shape[1], buffer)
+        _multiply(worker, workers, gs, False, w, True, no_bias, np.int64(0), gx, gs.shape[1], buffer)
     if gw.size > 0:
-        _multiply(np.int64(0), np.int64(1), x, True, gs, False, no_bias, np.int64(0), gw, gs.shape[0], buffer)
+        _multiply(worker, workers, x, True, gs, False, no_bias, np.int64(0), gw, gs.shape[0], buffer)
     if gb.size > 0:
-        sum_rows(gs.reshape(-1), pitch, partial, gb, one, zeros)
+        parts = len(partial)
+        for part in range(parts * worker // workers, parts * (worker + 1) // workers):
+            sum_part(part, gs.reshape(-1), pitch, partial, one, zeros)
+
+
+@kernel(parallel=True)
+def _dense_vjp(g, x, w, y, activation, gs, gx, gw, gb, pitch, partial, no_bias, one, zeros, buffers, workers):
+    if workers == 1:
+        if activation != 0:
+            scale_by_derivative(g.reshape(-1), y.reshape(-1), activation, gs.reshape(-1))
+        _dense_vjp_share(np.int64(0), workers, gs, x, w, gx, gw, gb, partial, pitch, no_bias, one, zeros, buffers[0])
+    else:
+        if activation != 0:
+            for worker in numba.prange(workers):
+                first, last = len(g) * worker // workers, len(g) * (worker + 1) // workers
+                scale_by_derivative(g[first:last].reshape(-1), y[first:last].reshape(-1), activation, gs[first:last].reshape(-1))
+        for worker in numba.prange(workers):
+            _dense_vjp_share(np.int64(worker), workers, gs, x, w, gx, gw, gb, partial, pitch, no_bias, one, zeros, buffers[worker])
+    if gb.size > 0:
+        add_parts(gs.reshape(-1), pitch, partial, gb)
+
+
+_serial_dense_vjp = _dense_vjp.__wrapped__
 
 
 def dense_vjp(
     g: np.ndarray, x: np.ndarray, w: np.ndarray, y: np.ndarray, activation: str | None, needs: tuple[bool, bool, bool]
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """With s = x @ w + b and gs = g * act'(y):  gx = gs @ w^T,  gw = x^T @ gs,  gb = sum_n gs; None where not needed.   g: (N, O)"""
+    """With s = x @ w + b and gs = g * act'(y):  gx = gs @ w^T,  gw = x^T @ gs,  gb = sum_n gs; None where not needed.   g: (N, O)
+
+    One kernel for all: separate ones would cost more than the work of a small layer, and no worker waits between the products.
+    """
     code = activation_code(activation)
     (N, O), I = g.shape, x.shape[1]
     if g.shape != (len(x), w.shape[1]) or w.shape[0] != I or y.shape != g.shape:
         raise ShapeError(f"dense_vjp: g is {g.shape}, y is {y.shape}, x is {x.shape}, w is {w.shape}; need g and y like x @ w")
-    if not 0 < N * I * O < PARALLEL_FROM:
-        gs = activation_gradient(g, y, activation)
-        gx = gemm(gs, w, transpose_b=True) if needs[0] else None
-        gw = gemm(x, gs, transpose_a=True) if needs[1] else None
-        gb = bias_gradient(gs) if needs[2] else None
-        return gx, gw, gb
-    # small: four calls of a kernel would cost more than the work, so one does it all; an empty result is not asked for
     g, x, w, y = as_float32(g), as_float32(x), as_float32(w), as_float32(y)
+    # an empty result is not asked for
     gx = np.empty((N, I), np.float32) if needs[0] else NOTHING
     gw = np.empty((I, O), np.float32) if needs[1] else NOTHING
     gb = np.empty(O, np.float32) if needs[2] else NO_BIAS
     gs = g if code == 0 else np.empty((N, O), np.float32)
-    pitch, partial = partial_sums(g.shape)
-    _small_dense_vjp(g, x, w, y, code, gs, gx, gw, gb, pitch, partial, ONE, ZEROS, NO_BIAS, scratch("gemm", 1, BUFFER)[0])
+    pitch, partial = partial_sums(N, O)
+    workers = workers_for(N * I * O * (needs[0] + needs[1]))
+    run = _serial_dense_vjp if workers == 1 else _dense_vjp
+    run(g, x, w, y, code, gs, gx, gw, gb, pitch, partial, NO_BIAS, ONE, ZEROS, scratch("gemm", workers, BUFFER), workers)
     return gx if needs[0] else None, gw if needs[1] else None, gb if needs[2] else None

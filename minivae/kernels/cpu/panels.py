@@ -16,7 +16,7 @@ from numba import types
 
 from .epilogue import RELU, apply_activation
 from .jit import device, inline, intrinsic
-from .tile import LANES, ROWS, WIDTH, tile_narrow, tile_wide
+from .tile import LANES, ROWS, WIDTH, tile_low, tile_narrow, tile_packing, tile_wide
 
 SWEEP_BUFFER = ROWS * WIDTH + 8 * ROWS  # floats: a tile of C, and four tables of ROWS int64
 
@@ -100,6 +100,8 @@ def pack(b, offsets, stride, depth, width, panel):
         return
     k = 0
     while k < depth:
+        if k + LANES > depth >= LANES and offsets[depth - 1] - offsets[depth - LANES] == LANES - 1:
+            k = depth - LANES  # a last block that overlaps with the one before
         first = 0
         steps = 1
         if k + LANES <= depth and offsets[k + LANES - 1] - offsets[k] == LANES - 1:  # LANES neighbours: blocks to transpose
@@ -113,14 +115,16 @@ def pack(b, offsets, stride, depth, width, panel):
 
 
 @device
-def sweep(A, B, C, start, first, last, bias, accumulate, activation, buffer):
+def sweep(A, B, C, start, first, last, bias, accumulate, activation, panel, buffer):
     """Tiles first <= t < last of one panel:  C[i, :width] = act(S + sum_k A[i, k] B[k, :width])  for the rows ROWS t <= i < ROWS (t + 1).
 
-    A = (address, rows, address of columns, depth), B = (address, stride, width), C = (address, rows, number of rows): see tile.py for
+    A = (address, rows, address of columns, depth), B = (address, stride, width, skip), C = (address, rows, number of rows): see tile.py for
     the tables; those of rows are arrays, read from entry `start` on.  S is C if `accumulate`, else the bias (WIDTH floats at an address) in
-    every row.  Addresses instead of slices: numba counts the references of every slice, a few nanoseconds each.
+    every row.  The first `skip` of `width` columns are not stored: that they are read lets a last, narrow panel be made of whole vectors.
+    Unless `panel`, an address, is zero, the first tile packs B there, and the others read it from there: width must be WIDTH.
+    Addresses instead of slices: numba counts the references of every slice, a few nanoseconds each.
     """
-    (a, rows, columns, depth), (b, b_stride, width), (c, c_rows, count) = A, B, C
+    (a, rows, columns, depth), (b, b_stride, width, skip), (c, c_rows, count) = A, B, C
     floor = np.float32(0) if activation == RELU else np.float32(-np.inf)
     edge = buffer.ctypes.data
     tables = buffer[ROWS * WIDTH : ROWS * WIDTH + 8 * ROWS].view(np.int64)  # last rows, last rows of C, rows of `edge`, one row for all
@@ -128,7 +132,7 @@ def sweep(A, B, C, start, first, last, bias, accumulate, activation, buffer):
     for r in range(ROWS):
         tables[2 * ROWS + r], tables[3 * ROWS + r] = r * WIDTH, 0
     # a tile wider than C goes to `edge`, and its columns from there; so does one that awaits an activation, in one long loop
-    direct = width in (WIDTH, LANES) and activation <= RELU
+    direct = width in (WIDTH, LANES) and skip == 0 and activation <= RELU
     for t in range(first, last):
         i0 = t * ROWS
         present = min(ROWS, count - i0)
@@ -141,15 +145,20 @@ def sweep(A, B, C, start, first, last, bias, accumulate, activation, buffer):
         if not direct:
             if accumulate:
                 for r in range(present):
-                    _copy(c + c_rows[start + i0 + r] * 4, edge + r * WIDTH * 4, width)
+                    _copy(c + (c_rows[start + i0 + r] + skip) * 4, edge + (r * WIDTH + skip) * 4, width - skip)
             c_at, c_rows_at = edge, tables_at + 2 * ROWS * 8
         s_at, s_rows_at = (c_at, c_rows_at) if accumulate else (bias, tables_at + 3 * ROWS * 8)
-        if width <= LANES:
+        if t == first and panel != 0 and present == ROWS:
+            tile_packing(a, a_rows_at, columns, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor, panel)
+            b, b_stride = panel, WIDTH
+        elif width <= LANES:
             tile_narrow(a, a_rows_at, columns, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
+        elif present <= ROWS // 2:
+            tile_low(a, a_rows_at, columns, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
         else:
             tile_wide(a, a_rows_at, columns, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
         if not direct:
             if activation > RELU:
                 apply_activation(buffer[: present * WIDTH], activation)
             for r in range(present):
-                _copy(edge + r * WIDTH * 4, c + c_rows[start + i0 + r] * 4, width)
+                _copy(edge + (r * WIDTH + skip) * 4, c + (c_rows[start + i0 + r] + skip) * 4, width - skip)

@@ -42,15 +42,18 @@ def row(typing, matrix, i):
 
 def rows(x: np.ndarray) -> np.ndarray:
     """x itself if it is a float32 matrix with contiguous rows, else a copy that is."""
+    if x.dtype is FLOAT32 and x.ndim == 2 and x.strides[1] == 4:
+        return x
     if x.ndim != 2:
         raise ShapeError(f"a kernel over rows takes matrices, and got an array of shape {x.shape}; reshape it to (rows, columns)")
-    return x if x.dtype is FLOAT32 and x.strides[1] == 4 else np.ascontiguousarray(x, np.float32)
+    return np.ascontiguousarray(x, np.float32)
 
 
 def alike(name: str, *arrays: np.ndarray) -> list[np.ndarray]:
     """The arrays as `rows`, if they have one shape."""
+    shape = arrays[0].shape
     for a in arrays:
-        if a.shape != arrays[0].shape:
+        if a.shape != shape:
             raise ShapeError(f"{name}: the arrays are {', '.join([str(b.shape) for b in arrays])}; need equal shapes")
     return [rows(a) for a in arrays]
 
@@ -59,7 +62,7 @@ def per_row(g: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """g, contiguous, if it has one number for each row of the matrix."""
     if g.shape != matrix.shape[:1]:
         raise ShapeError(f"the gradient is {g.shape}, the matrix {matrix.shape}; need one number a row")
-    return np.ascontiguousarray(g, np.float32)
+    return g if g.dtype is FLOAT32 and g.flags.c_contiguous else np.ascontiguousarray(g, np.float32)
 
 
 def run(serial: Any, parallel: Any, matrix: np.ndarray, *others: np.ndarray) -> None:

@@ -88,9 +88,9 @@ def _image(g, packed, bias, activation, kernel_size, stride, corner, padded_size
         present = min(block_rows, OH - p0)
         for j0 in range(0, lanes, WIDTH):
             A = (flat_g.ctypes.data + p0 * OW * O * 4, g_rows, columns.ctypes.data, O)
-            B = (packed.ctypes.data + O * j0 * 4, WIDTH, min(WIDTH, lanes - j0))
+            B = (packed.ctypes.data + O * j0 * 4, WIDTH, min(WIDTH, lanes - j0), 0)
             target = (products.ctypes.data + j0 * 4, product_rows, present * OW)
-            sweep(A, B, target, 0, 0, -(-present * OW // ROWS), zeros.ctypes.data, False, 0, workspace)
+            sweep(A, B, target, 0, 0, -(-present * OW // ROWS), zeros.ctypes.data, False, 0, 0, workspace)
         for p in range(present):
             for i in range(KH):
                 row = padded.ctypes.data + (sh * (p0 + p) + i) * Wp * C * 4

@@ -39,6 +39,9 @@ from numba.core import cgutils
 from .jit import cpu, intrinsic
 
 FLOAT, INT, INDEX = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+BYTES = ir.IntType(8).as_pointer()
+PREFETCH = ir.FunctionType(ir.VoidType(), [BYTES, INDEX, INDEX, INDEX])
+AHEAD = 16  # rows of B
 
 
 def _assembly(lanes: int) -> str:
@@ -68,8 +71,10 @@ ROWS, LANES, HAS_FMA = _choose()
 WIDTH = 2 * LANES
 
 
-def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
+def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool, packs: bool = False) -> Callable:
     """tile(a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor) for a block of `rows` x (`vectors` * `lanes`) floats.
+
+    A tile that `packs` takes one more address, and leaves the rows of B there, WIDTH floats apart: for the tiles that follow.
 
     The arrays and tables are addresses (`array.ctypes.data`; tables are int64); strides and table entries count floats.  depth may be 0.
     A NaN stays a NaN, whatever the floor.
@@ -85,7 +90,7 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
         return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
 
     def generate(context, builder, signature, arguments):
-        a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor = arguments
+        a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor, *panel = arguments
         zero, one = INT(0), INT(1)
 
         def pointer(address, kind=FLOAT):
@@ -106,6 +111,7 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
         first_row_of_b = pointer(b)
         row_of_c = [builder.gep(pointer(c), [entry(c_rows, i)]) for i in range(rows)]
         row_of_s = [builder.gep(pointer(s), [entry(s_rows, i)]) for i in range(rows)]
+        prefetch = cgutils.get_or_insert_function(builder.module, PREFETCH, "llvm.prefetch.p0")
         initial = {(i, v): load_vector(row_of_s[i], v) for i, v in block}
         enter, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
         builder.cbranch(builder.icmp_signed(">", depth, zero), loop, done)
@@ -115,6 +121,13 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
         total = {position: builder.phi(vector) for position in block}
         column = builder.load(builder.gep(pointer(columns, INT), [k]))
         b_k = [load_vector(row_of_b, v) for v in range(vectors)]
+        if packs:
+            row_of_panel = builder.gep(pointer(panel[0]), [builder.mul(k, INT(WIDTH))])
+            for v in range(vectors):
+                builder.store(b_k[v], builder.bitcast(builder.gep(row_of_panel, [INT(v * lanes)]), vector.as_pointer()), align=4)
+                # B lies in the outer caches, and the processor does not guess strides: ask AHEAD rows early
+                ahead = builder.gep(row_of_b, [builder.add(builder.mul(b_stride, INT(AHEAD)), INT(v * lanes))])
+                builder.call(prefetch, [builder.bitcast(ahead, BYTES), INDEX(0), INDEX(3), INDEX(1)])
         added = {}
         for i in range(rows):
             a_ik = every_lane(builder.load(builder.gep(row_of_a[i], [column])))
@@ -143,12 +156,20 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool) -> Callable:
             builder.store(builder.select(low, floors, result[i, v]), target, align=4)
         return context.get_dummy_value()
 
+    addresses = [numba.types.int64] * 10
+
     @intrinsic
     def tile(typing_context, a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor):
-        return numba.types.void(*[numba.types.int64] * 10, numba.types.float32), generate
+        return numba.types.void(*addresses, numba.types.float32), generate
 
-    return tile
+    @intrinsic
+    def packing_tile(typing_context, a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor, panel):
+        return numba.types.void(*addresses, numba.types.float32, numba.types.int64), generate
+
+    return packing_tile if packs else tile
 
 
 tile_wide = make_tile(ROWS, 2, LANES, HAS_FMA)
 tile_narrow = make_tile(ROWS, 1, LANES, HAS_FMA)  # for the last columns: no work on a vector that is all padding
+tile_low = make_tile(ROWS // 2, 2, LANES, HAS_FMA)  # for the last rows
+tile_packing = make_tile(ROWS, 2, LANES, HAS_FMA, packs=True)  # for the first rows
