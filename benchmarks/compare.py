@@ -113,7 +113,7 @@ class Worker:
     """A contestant in a process of its own."""
 
     def __init__(self, place: str, workload: str, options: argparse.Namespace):
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115: it lives as long as the process
         command = [sys.executable, __file__, "--worker", place, "--workloads", workload, "--threads", str(options.threads)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment(options)
