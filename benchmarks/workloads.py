@@ -39,14 +39,17 @@ ALL = WORKLOADS | SWEEP
 
 
 def common(w: Workload) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """(parameters by name, images, noise (samples, N, latent)) with which every contestant starts; uniform within 1 / sqrt(fan-in)."""
+    """(parameters by name, images, noise (samples, N, latent)) with which every contestant starts; uniform within 1 / sqrt(fan-in).
+
+    The head's biases are uniform within 1, so that the KL divergence is no rounding error of the loss by which contestants are compared.
+    """
     rng = np.random.default_rng(0)
     init: dict[str, np.ndarray] = {}
 
     def layer(name: str, *shape: int) -> None:
         bound = 1 / math.sqrt(math.prod(shape[:-1]))
         init[f"{name}.W"] = rng.uniform(-bound, bound, shape).astype(np.float32)
-        init[f"{name}.b"] = rng.uniform(-bound, bound, shape[-1]).astype(np.float32)
+        init[f"{name}.b"] = (rng.uniform(-1, 1, shape[-1]) * (1 if name in ("mu", "lv") else bound)).astype(np.float32)
 
     channels = (w.image[2], *(conv[0] for conv in w.convs))
     kernels = [conv[1] for conv in w.convs]
