@@ -150,7 +150,8 @@ def parser() -> argparse.ArgumentParser:
         picture,
     )
     p = command("bench", bench.bench_command, "time a training step of six VAEs on this machine's CPU")
-    p.add_argument("--workload", nargs="+", choices=list(bench.WORKLOADS), help="which of them; default: all")
+    names = list(bench.WORKLOADS)
+    p.add_argument("--workload", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}; default: all")
     p.add_argument("--seconds", type=float, default=2.0, help="time to spend on each")
     p.add_argument("--json", metavar="FILE", type=Path, help="also write the figures there")
     command("info", commands.info_command, "print versions, backends and devices found, and folders")
