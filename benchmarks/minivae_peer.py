@@ -1,25 +1,13 @@
-"""minivae as a contestant: factory(workload, init, x) -> (step, loss), on the ordinary library path.
+"""minivae as a contestant: factory(workload, init, x) -> (step, loss), on the ordinary library path."""
 
-A step is what a user writes: encode, sample (fresh noise every time), decode, the objective, gradients, the optimizer's step.
-"""
-
-from pathlib import Path
+import itertools
+import math
 from typing import Any
 
 import numpy as np
 
 import minivae as mv
-from minivae.objectives import elbo, iwae
-
-# workload -> the VAE that it trains, and its number of importance samples (0: the ELBO)
-MODELS: dict[str, tuple[dict[str, Any], int]] = {
-    "mlp": ({"image_shape": (28, 28, 1), "hidden": (400,), "latent": 20}, 0),
-    "iwae1": ({"image_shape": (28, 28, 1), "hidden": (200, 200), "latent": 50, "activation": "tanh"}, 1),
-    "iwae50": ({"image_shape": (28, 28, 1), "hidden": (200, 200), "latent": 50, "activation": "tanh"}, 50),
-    "conv": ({"image_shape": (28, 28, 1), "arch": "conv", "channels": (32, 64), "hidden": (256,), "latent": 20}, 0),
-    "burgess": ({"image_shape": (64, 64, 1), "arch": "conv", "channels": (32,) * 4, "hidden": (256, 256), "latent": 10}, 0),
-    "tiny": ({"image_shape": (8, 8, 1), "hidden": (32,), "latent": 2}, 0),
-}
+from minivae.cli.bench import WORKLOADS, Workload, objective, training_step, vae
 
 
 class Given:
@@ -30,6 +18,27 @@ class Given:
 
     def normal(self, shape: tuple[int, ...], like: Any = None) -> np.ndarray:
         return self.noise.reshape(shape)
+
+
+class AnyKernel(mv.VAE):
+    """A VAE whose convolutions have any kernel and stride: encode and decode are the library's, on other layers."""
+
+    def __init__(self, w: Workload, rng: mv.Stream):
+        super().__init__(w.image, rng, w.latent, hidden=w.hidden, activation=w.activation)
+        channels = (w.image[2], *(conv[0] for conv in w.convs))
+        encoder: list[Any] = []
+        decoder: list[Any] = []  # from the image back to z
+        for i, (inner, kernel, stride) in enumerate(w.convs):
+            geometry: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": (kernel - 1) // 2}
+            encoder.append(mv.nn.Conv2d(channels[i], inner, rng, **geometry, activation=w.activation))
+            outer = w.activation if i else None
+            decoder.append(mv.nn.ConvTranspose2d(inner, channels[i], rng, **geometry, size=w.sizes[i], activation=outer))
+        widths = (math.prod(w.sizes[-1]) * channels[-1], *w.hidden)
+        pairs = list(itertools.pairwise(widths))
+        encoder += [mv.nn.Flatten(), *(mv.nn.Dense(a, b, rng, w.activation) for a, b in pairs), mv.nn.Dense(widths[-1], 2 * w.latent, rng)]
+        decoder += [mv.nn.Reshape(*w.sizes[-1], channels[-1]), *(mv.nn.Dense(b, a, rng, w.activation) for a, b in pairs)]
+        decoder.append(mv.nn.Dense(w.latent, widths[-1], rng, w.activation))
+        self.encoder, self.decoder = mv.nn.Sequential(*encoder), mv.nn.Sequential(*reversed(decoder))
 
 
 def load(model: mv.VAE, init: dict[str, np.ndarray]) -> None:
@@ -47,38 +56,21 @@ def load(model: mv.VAE, init: dict[str, np.ndarray]) -> None:
         p.data[...] = a
 
 
-def factory(workload: str, init: dict[str, np.ndarray], x: np.ndarray) -> tuple[Any, Any]:
-    options, samples = MODELS[workload]
-    model = mv.VAE(rng=mv.Stream(0), **options)
+def factory(workload: str | Workload, init: dict[str, np.ndarray], x: np.ndarray) -> tuple[Any, Any]:
+    """`loss(eps)` is the loss at the initial parameters, whenever it is called."""
+    w = WORKLOADS[workload] if isinstance(workload, str) else workload
+    usual = all(conv[1:] == (4, 2) for conv in w.convs)
+    model = vae(w, mv.Stream(0)) if usual else AnyKernel(w, mv.Stream(0))
     load(model, init)
-    x = x.reshape(len(x), *model.image_shape)
-    params = model.parameters()
-    optimizer = mv.Adam(params, lr=1e-4)
-    noise = mv.Stream(1)
+    x = x.reshape(len(x), *w.image)
+    step = training_step(w, model, x, mv.Stream(1))
+    initial = model.state()
 
-    def objective(x: np.ndarray, rng: Any) -> mv.Tensor:
-        return iwae(model, x, rng, samples) if samples else elbo(model, x, rng).loss
-
-    captured = mv.captured(lambda x: objective(x, noise), params)
-
-    def step() -> mv.Tensor:
-        loss, gradients = captured(x)
-        optimizer.step(gradients)
-        return loss
-
-    initial = [p.data.copy() for p in params]
-
-    def loss_at_start(eps: np.ndarray) -> float:
-        now = [p.data.copy() for p in params]
-        for p, a in zip(params, initial, strict=True):
-            p.data[...] = a
-        value = objective(x, Given(eps)).item()
-        for p, a in zip(params, now, strict=True):
-            p.data[...] = a
+    def loss(eps: np.ndarray) -> float:
+        now = model.state()
+        model.load_state(initial)
+        value = objective(w, model, x, Given(eps)).item()
+        model.load_state(now)
         return value
 
-    return step, loss_at_start
-
-
-if __name__ == "__main__":
-    print(Path(__file__).name, "is imported by compare.py")
+    return step, loss

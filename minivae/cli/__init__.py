@@ -14,7 +14,7 @@ from ..nn import ACTIVATIONS
 from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
-from . import commands, proof
+from . import bench, commands, proof
 
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
@@ -149,6 +149,11 @@ def parser() -> argparse.ArgumentParser:
         seed,
         picture,
     )
+    p = command("bench", bench.bench_command, "time a training step of six VAEs on this machine's CPU")
+    names = list(bench.WORKLOADS)
+    p.add_argument("--workload", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}; default: all")
+    p.add_argument("--seconds", type=float, default=2.0, help="time to spend on each")
+    p.add_argument("--json", metavar="FILE", type=Path, help="also write the figures there")
     command("info", commands.info_command, "print versions, backends and devices found, and folders")
     return top
 

@@ -53,9 +53,7 @@ def train(run: Run, data: Dataset, options: argparse.Namespace) -> None:
     size = sum(p.size for p in run.model.parameters())
     print(f"{data.name}: {n:,} images {'x'.join(map(str, data.image_shape))} to train, {len(data.test_images):,} to test")
     print(f"model: {run.model.arch}, {run.model.latent} latents, {size:,} parameters; run folder: {run.folder}", flush=True)
-    kernels = kernel_folder()
-    if kernels is None or not any(kernels.rglob("*.nbi")):
-        print("compiling the kernels for this processor: once, and for about half a minute", flush=True)
+    announce_compiling()
     first, start = run.epochs_done, time.perf_counter()
     with tqdm(total=n * config.epochs, initial=n * first, unit=" images", unit_scale=True, disable=None, dynamic_ncols=True) as bar:
 
@@ -76,6 +74,13 @@ def train(run: Run, data: Dataset, options: argparse.Namespace) -> None:
 
         run.train(data, step, epoch)
     draw(run, data)
+
+
+def announce_compiling() -> None:
+    """Tell a newcomer why nothing seems to happen."""
+    kernels = kernel_folder()
+    if kernels is None or not any(kernels.rglob("*.nbi")):
+        print("compiling the kernels for this processor: once, and for about half a minute", flush=True)
 
 
 def draw(run: Run, data: Dataset) -> None:
