@@ -13,7 +13,7 @@ from ..gradcheck import frozen, gradcheck
 from ..nn import BatchNorm
 from ..random import Stream
 from .judges import ROUNDING, X, over_the_noise, tiny
-from .nursery import HIDDEN, figures, loss_with, newborn, raised, sprites
+from .nursery import HIDDEN, figures, loss_with, newborn, raised, sprites, tested
 from .specimen import Finding, Specimen, relative
 
 
@@ -24,14 +24,17 @@ class ConstantSigma(Specimen):
     seen = ".data, .detach() or float() on the way from the head to the sample"
     caught_by = "gradcheck of the loss with its noise frozen"
     harm = "Only the KL moves sigma, to 1: every code is as blurred as the prior, and the mean must shout to be heard."
+    least = 1.5
 
     @staticmethod
     def bug(mean, logvar, eps):
-        return mean + constant(ops.exp(logvar / 2)) * eps
+        sigma = constant(ops.exp(logvar / 2))
+        return mean + sigma * eps
 
     @staticmethod
     def fix(mean, logvar, eps):
-        return mean + ops.exp(logvar / 2) * eps
+        sigma = ops.exp(logvar / 2)
+        return mean + sigma * eps
 
     @staticmethod
     def check(f):
@@ -46,20 +49,23 @@ class ConstantSigma(Specimen):
 
 
 class SampleIsConstant(Specimen):
-    """z is drawn by a random generator from (mean, sigma): no gradient of the reconstruction reaches the encoder"""
+    """z is a plain random draw: no gradient passes through it"""
 
     name = "sample-cuts-the-graph"
     seen = "np.random.normal(mean, sigma), or sample() where rsample() belongs"
-    caught_by = "the gradient's expectation against that of E[e^z] = e^(mean + sigma^2 / 2)"
+    caught_by = "the expected gradient against that of E[e^z], which is known"
     harm = "The encoder hears the KL alone, and says nothing: every latent dies, and every image is the mean image."
+    least = 8.0
 
     @staticmethod
     def bug(mean, logvar, eps):
-        return constant(ops.reparameterize(mean, logvar, eps))
+        z = ops.reparameterize(mean, logvar, eps)
+        return constant(z)
 
     @staticmethod
     def fix(mean, logvar, eps):
-        return ops.reparameterize(mean, logvar, eps)
+        z = ops.reparameterize(mean, logvar, eps)
+        return z
 
     @staticmethod
     def check(f):
@@ -81,12 +87,13 @@ class SampleIsConstant(Specimen):
 
 
 class SameNoise(Specimen):
-    """the generator is seeded again in every step: all steps draw the same noise"""
+    """the generator is seeded in every step, and draws the same noise"""
 
     name = "same-noise-every-step"
     seen = "a seed set inside of the training step for the sake of reproducibility"
     caught_by = "the noise of two steps is uncorrelated"
-    harm = "The model learns one batch of noise by heart.  With the noise that it knows it looks better than it is."
+    harm = "The model learns one batch of noise by heart: with the noise that it knows it looks better than it is."
+    least = 0.1
 
     @staticmethod
     def bug(rng, shape):
@@ -100,18 +107,18 @@ class SameNoise(Specimen):
     def check(f):
         rng = Stream(8)
         first, second = f(rng, 10_000), f(rng, 10_000)
-        products = (first * second).astype(np.float64)
-        what = f"the correlation of the noise of two steps is {products.mean():.4f}"
-        return Finding(abs(float(products.mean())), 6 / math.sqrt(products.size), what)  # 6 standard errors: 2 false alarms in 10^9
+        correlation = float(np.corrcoef(first, second)[0, 1])
+        what = f"the correlation of the noise of two steps is {correlation:.4f}"
+        return Finding(abs(correlation), 6 / math.sqrt(first.size), what)  # 6 standard errors: 2 false alarms in 10^9
 
     @staticmethod
     def training(f):
         def loss(model, x, rng):
-            q = model.encode(x)
-            log_px = model.decode(ops.reparameterize(q.mean, q.logvar, f(rng, q.mean.shape))).log_prob(x)
-            return loss_with(sample=lambda *_: constant(q.mean), log_px=lambda *_: log_px)(model, x, rng)
+            return loss_with(sample=lambda mean, logvar, eps: ops.reparameterize(mean, logvar, f(rng, eps.shape)))(model, x, rng)
 
-        return figures(raised(loss))
+        model = raised(loss)
+        fresh, known = tested(loss_with(), model), tested(loss, model)
+        return {"nats by which known noise flatters it": fresh - known} | figures(model)
 
 
 class BytesForUnit(Specimen):
@@ -121,6 +128,7 @@ class BytesForUnit(Specimen):
     seen = "images read by one library as bytes, by another as floats; losses of minus thousands in many issues"
     caught_by = "a probability is at most 1"
     harm = "The loss has no least value: every pixel that is not black becomes white, and the loss goes on to minus infinity."
+    least = 100.0
 
     @staticmethod
     def bug(images):
@@ -128,7 +136,8 @@ class BytesForUnit(Specimen):
 
     @staticmethod
     def fix(images):
-        return images.astype(np.float32) / np.float32(255)
+        x = images.astype(np.float32)
+        return x / np.float32(255)
 
     @staticmethod
     def check(f):
@@ -142,16 +151,17 @@ class BytesForUnit(Specimen):
         def loss(model, x, rng):
             return loss_with()(model, f((x * 255).round()), rng)
 
-        return figures(raised(loss))
+        return figures(raised(loss, epochs=1))
 
 
 class BatchNormInTraining(Specimen):
-    """batch normalization stays in training mode: the answer for an image depends on its neighbours"""
+    """batch normalization stays in training mode at test time"""
 
     name = "batch-norm-at-test"
     seen = "model.eval() forgotten before the test, in every framework"
     caught_by = "an image's answer does not depend on its neighbours"
     harm = "In small batches of like images the moments are theirs and not the data's: the test loss is another model's."
+    least = 4.0
 
     @staticmethod
     def bug(model):

@@ -22,7 +22,8 @@ MEAN, LOGVAR = np.array([[0.5, -1.2], [0.0, 2.0]]), np.array([[-1.0, 0.7], [-3.0
 @functools.cache
 def tiny() -> VAE:
     """A VAE of images of four pixels with one latent, in float64: log p(x) and p(z | x) of it are integrals on a line."""
-    model = VAE((2, 2, 1), Stream(3).split("weights"), latent=1, hidden=(4,), activation="tanh").to(dtype=np.float64)
+    model = VAE((2, 2, 1), Stream(3).split("weights"), latent=1, hidden=(4,), activation="tanh")
+    model.to(dtype=np.float64)
     for p in model.parameters():
         p.data *= 2.5  # fresh weights are small, and z would mean little
     return model
@@ -59,24 +60,24 @@ def is_the_elbo(loss: Callable[..., Any]) -> Finding:
     return Finding(relative(found, right), ROUNDING, f"the loss, over all noise, is {found:.6f}; KL(q || p(z|x)) - log p(x) is {right:.6f}")
 
 
-def is_the_kl(divergence: Callable[..., Any]) -> Finding:
-    """Whether divergence(mean, logvar) is the integral of q (log q - log p)."""
+def is_the_kl(f: Callable[..., Any]) -> Finding:
+    """Whether f(mean, logvar) is the integral of q (log q - log p)."""
     with no_graph():
-        found = np.broadcast_to(np.asarray(divergence(MEAN, LOGVAR).data), (2,))
+        found = np.broadcast_to(np.asarray(f(MEAN, LOGVAR).data), (2,))
     right = kl_by_integration(Gaussian(MEAN, LOGVAR), Gaussian(0 * MEAN, 0 * LOGVAR))
     worst = int(np.argmax(abs(found - right)))
     what = f"it is {found[worst]:.6f} where the integral of q (log q - log p) is {right[worst]:.6f}"
     return Finding(max(relative(a, b) for a, b in zip(found, right, strict=True)), ROUNDING, what)
 
 
-def log_weights_integrate(log_weight: Callable[..., Any]) -> Finding:
-    """Whether E_q[w] = p(x), for log_weight(log p(x | z), log p(z), log q(z)), by the trapezoidal rule."""
+def log_weights_integrate(f: Callable[..., Any]) -> Finding:
+    """Whether E_q[w] = p(x), for f(log p(x | z), log p(z), log q(z)), by the trapezoidal rule."""
     z = np.linspace(-12, 12, 6001)
     grid = np.broadcast_to(z[:, None, None], (len(z), len(X), 1))
     with no_graph():
         q = tiny().encode(X)
         log_q = q.log_prob(grid).data
-        log_w = log_weight(tiny().decode(grid).log_prob(X).data, StandardGaussian().log_prob(grid).data, log_q)
+        log_w = f(tiny().decode(grid).log_prob(X).data, StandardGaussian().log_prob(grid).data, log_q)
     found = np.log(np.exp(log_w + log_q).sum(axis=0) * (z[1] - z[0]))
     right = log_marginal(tiny(), X).log_p
     worst = int(np.argmax(abs(found - right)))

@@ -38,8 +38,8 @@ def sprites() -> tuple[np.ndarray, np.ndarray]:
     return small[:TRAIN], small[TRAIN:]
 
 
-def newborn(likelihood: str = "bernoulli") -> VAE:
-    return VAE((SIDE, SIDE, 1), Stream(0).split("weights"), latent=LATENT, hidden=(HIDDEN,), likelihood=likelihood)
+def newborn(latent: int = LATENT, likelihood: str = "bernoulli") -> VAE:
+    return VAE((SIDE, SIDE, 1), Stream(0).split("weights"), latent=latent, hidden=(HIDDEN,), likelihood=likelihood)
 
 
 def raised(loss: Loss, sgd: float | None = None, model: Any = None, epochs: int = EPOCHS, lr: float = 3e-3) -> Any:
@@ -69,8 +69,9 @@ def figures(model: Any) -> dict[str, float]:
 def tested(loss: Loss, model: Any) -> float:
     """The loss of the test images, as it was trained."""
     model.train(False)
+    x, rng = to_float(sprites()[1]), Stream(2)
     with no_graph():
-        return loss(model, to_float(sprites()[1]), Stream(2)).item()
+        return float(np.mean([loss(model, part, rng).item() for part in np.split(x, TEST // BATCH)]))
 
 
 def closed_kl(mean: Any, logvar: Any) -> Tensor:

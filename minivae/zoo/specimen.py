@@ -32,11 +32,18 @@ class Specimen:
     name: ClassVar[str]
     seen: ClassVar[str]  # where
     caught_by: ClassVar[str]  # the kind of check, in a few words
-    harm: ClassVar[str]  # what the training shows
-    bug: ClassVar[Callable[..., Any]]
-    fix: ClassVar[Callable[..., Any]]
-    check: ClassVar[Callable[[Callable[..., Any]], Finding]]
-    training: ClassVar[Callable[[Callable[..., Any]], dict[str, float]]]
+    harm: ClassVar[str]  # what the training shows,
+    least: ClassVar[float]  # and by how much at least the first figure is worse
+    bug: ClassVar[Any]
+    fix: ClassVar[Any]
+
+    @staticmethod
+    def check(f: Callable[..., Any]) -> Finding:
+        raise NotImplementedError
+
+    @staticmethod
+    def training(f: Callable[..., Any]) -> dict[str, float]:
+        raise NotImplementedError
 
     @classmethod
     def says(cls) -> str:
