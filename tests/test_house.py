@@ -22,6 +22,7 @@ LAYERS = [  # lowest first: a room may import what stands on an earlier line
     ["objectives"],
     ["models"],
     ["training", "evaluate", "compress"],
+    ["zoo"],
     ["plots"],
     ["cli"],
     ["__main__"],

@@ -1,6 +1,7 @@
 """minivae bench: how fast this machine trains.
 
-A step is what a user writes: fresh noise, encode, sample, decode, the objective, its gradients, Adam; captured, as the trainer's are.  The six workloads are those that
+A step is what a user writes: fresh noise, encode, sample, decode, the objective, its gradients, Adam; captured, as
+the trainer's are.  The six workloads are those that
 benchmarks/ compares with other frameworks.
 """
 

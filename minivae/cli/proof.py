@@ -1,18 +1,23 @@
-"""The commands that prove: is the gradient right?"""
+"""The commands that prove: is the gradient right, and would a mistake have been found?"""
 
 import argparse
+import difflib
+import textwrap
 from functools import partial
+from itertools import zip_longest
 
 from ..data import to_float
-from ..errors import MinivaeError
+from ..errors import MinivaeError, UsageError
 from ..gradcheck import frozen, gradcheck
 from ..objectives import elbo
 from ..random import Stream
 from ..training import Run
+from ..zoo import ZOO, Specimen
 from .commands import data_of, write_figure
 
 EXAMPLES = 8  # test images in the loss
 ELEMENTS = 4  # of each variable, 21 evaluations of the loss each
+WIDTH = 100  # columns
 
 
 def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
@@ -29,3 +34,64 @@ def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
         row = report.wrong[0]
         more = f" (and {len(report.wrong) - 1} more)" if len(report.wrong) > 1 else ""
         raise MinivaeError(f"the gradient of {row.name}{more} is wrong: {row.cause}")
+
+
+def zoo_command(options: argparse.Namespace, device: str | None) -> None:
+    """A table of all specimens, or one of them: bug and fix, the check on both, and on request a training with both."""
+    if options.name is None:
+        if options.train:
+            raise UsageError("--train trains with one of the mistakes; name it: minivae zoo NAME --train")
+        print(zoo_table())
+        return
+    if options.name not in ZOO:
+        close = difflib.get_close_matches(options.name, ZOO, n=1)
+        hint = f"did you mean {close[0]}?" if close else "`minivae zoo` lists them"
+        raise UsageError(f"there is no {options.name!r} in the zoo; {hint}")
+    specimen = ZOO[options.name]
+    print("\n".join([specimen.name, *wrapped(f"{specimen.says()}."), *wrapped(f"Seen in: {specimen.seen}."), ""]))
+    print(side_by_side(specimen.source(specimen.bug), specimen.source(specimen.fix)))
+    print("\n".join(["", *wrapped(f"The check: {specimen.caught_by}.")]))
+    findings = {"bug": specimen.check(specimen.bug), "fix": specimen.check(specimen.fix)}
+    for part, found in findings.items():
+        verdict = "passes" if found.ok else "caught"
+        print("\n".join(wrapped(f"  {part}: {found.what}: off by {found.size:.1e}, allowed {found.allowed:.1e}: {verdict}", 7)))
+    if findings["bug"].ok or not findings["fix"].ok:
+        raise MinivaeError(
+            f"the check of {specimen.name} does not tell the bug from the fix; it is the check that is wrong, or the library"
+        )
+    if options.train:
+        print("\n" + effect_table(specimen))
+
+
+def zoo_table() -> str:
+    left = max(map(len, ZOO)) + 2
+    lines = [f"{'name':{left}}the mistake, and what catches it", "-" * WIDTH]
+    for name, specimen in ZOO.items():
+        lines += wrapped(f"{name:{left}}{specimen.says()}", left) + wrapped(f"{'':{left}}> {specimen.caught_by}", left + 2)
+    return "\n".join([*lines, "", "minivae zoo NAME shows one, runs its check, and with --train lets it loose."])
+
+
+def effect_table(specimen: type[Specimen]) -> str:
+    """What a short training comes to, with the mistake and without."""
+    bug, fix = specimen.training(specimen.bug), specimen.training(specimen.fix)
+    left = max(map(len, bug)) + 2
+    rows = [f"{figure:{left}}{bug[figure]:>12.4g}{fix[figure]:>12.4g}" for figure in bug]
+    head = f"{'the same short training with the':{left}}{'bug':>12}{'fix':>12}"
+    return "\n".join([head, *rows, "", *wrapped(specimen.harm)])
+
+
+def side_by_side(bug: str, fix: str) -> str:
+    """Two functions in two columns; what is too long for its column goes on below, further in."""
+    half = (WIDTH - 3) // 2
+    columns = [
+        [piece for line in text.splitlines() for piece in wrapped(line, len(line) - len(line.lstrip()) + 8, half) or [""]]
+        for text in (bug, fix)
+    ]
+    lines = [f"{a:{half}} | {b}" for a, b in zip_longest(*columns, fillvalue="")]
+    return "\n".join([f"{'the bug':{half}} | the fix", "-" * half + "-+-" + "-" * half, *lines])
+
+
+def wrapped(text: str, indent: int = 0, width: int = WIDTH) -> list[str]:
+    """Lines of at most `width`, from the second on indented."""
+    kept = len(text) - len(text.lstrip())
+    return textwrap.wrap(text, width, initial_indent="", subsequent_indent=" " * max(indent, kept), break_on_hyphens=False)
