@@ -122,7 +122,9 @@ def minibatch_parts(q: Gaussian, prior: Any, z: Any, size: int) -> Parts:
 def total_correlation(model: Any, x: Any, rng: Stream, size: int, beta: float = 6.0) -> Terms:
     """loss = mean_n -E_q[log p(x | z)] + I(n; z) + beta KL(q(z) || prod_k q(z_k)) + sum_k KL(q(z_k) || p(z_k)): beta-TCVAE.
 
-    A batch stands for q(z), as `minibatch_parts` has it; `size` is the number of images in the data.  Chen et al. 2018, eq. 4 with alpha = gamma = 1; beta = 1 is the ELBO.
+    A batch stands for q(z), as `minibatch_parts` has it; `size` is the number of images in the data.
+
+    R. T. Q. Chen et al. 2018, eq. 4 with alpha = gamma = 1; beta = 1 is the ELBO.
     """
     q = model.encode(x)
     z = q.sample(rng)

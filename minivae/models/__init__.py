@@ -4,7 +4,8 @@ from typing import Any
 
 from ..errors import UsageError
 from ..random import Stream
-from .ae import AE
+from .activity import Activity, active_units, activity
+from .ae import AE, Point
 from .cvae import CVAE, PRIORS
 from .hierarchical import HierarchicalVAE
 from .networks import ARCHITECTURES, critic
@@ -19,7 +20,11 @@ __all__ = [
     "MODELS",
     "PRIORS",
     "VAE",
+    "Activity",
     "HierarchicalVAE",
+    "Point",
+    "active_units",
+    "activity",
     "build",
     "critic",
     "description",
@@ -46,5 +51,5 @@ def description(model: VAE) -> dict[str, Any]:
 
 
 def given(model: Any, c: Any) -> Any:
-    """The model told of c, if it asks for anything: a VAE has no use for labels, and gets none."""
-    return model.given(c) if model.condition else model
+    """The model told of c, if there is anything to tell."""
+    return model if c is None else model.given(c)
