@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data import batches
-from ..models import Point, activity, given
+from ..models import AE, activity, given
 from ..random import Stream
 
 SEEN = 1000  # images: the variance of their means, which active_units asks for, is then known to 5%
@@ -25,7 +25,7 @@ def measure(model: Any, images: np.ndarray, conditions: np.ndarray | None, seed:
     x = on_device(next(batches(images[:n], n)))
     found = activity(told, x, Stream(seed).split("noise of the alarm"))
     units = {"active_units": int(found.active.sum())}
-    return units if isinstance(told.encode(x[:1]), Point) else units | {"latent_kl": [round(float(kl), 4) for kl in found.kl]}
+    return units if isinstance(model, AE) else units | {"latent_kl": [round(float(kl), 4) for kl in found.kl]}
 
 
 def alarm(lines: Sequence[dict[str, Any]]) -> str | None:
