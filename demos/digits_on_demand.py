@@ -53,12 +53,12 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     data = load("mnist", options.data_dir) if options.full else load("digits5k")
-    epochs, steps = (10, 400) if options.tiny else (30, 20_000) if options.full else (40, 2000)
+    epochs, steps = (30, 600) if options.tiny else (30, 20_000) if options.full else (40, 2000)
 
     rng = Stream(options.seed)
     net = classifier(data.train_images, data.train_labels, steps, rng.split("classifier"))
     real = agreement(net, to_float(data.test_images), data.test_labels)
-    model = CVAE(data.image_shape, rng.split("weights"), condition=10, latent=8, hidden=(300,))
+    model = CVAE(data.image_shape, rng.split("weights"), condition=10, latent=5, hidden=(300,))
     trainer = Trainer(model, TrainingConfig(epochs=epochs, batch_size=50, lr=2e-3, seed=options.seed))
     for _ in range(epochs):
         terms = trainer.epoch(data.train_images, conditions=data.train_labels)

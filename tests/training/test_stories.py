@@ -196,3 +196,10 @@ def test_a_label_chooses_what_is_drawn(labelled, tmp_path, capsys):
     assert "train one with --model cvae" in capsys.readouterr().err
     assert command("train", labelled.with_name("bare.npz"), "--model", "cvae", "--out", tmp_path / "bare") == 2
     assert "has no labels to tell a cvae" in capsys.readouterr().err
+
+
+def test_a_capacity_rises_with_the_warm_up_and_its_weight_does_not():
+    model, x = mv.VAE((6, 5, 1), mv.Stream(0), **SMALL), np.full((4, 6, 5, 1), 0.25, np.float32)
+    terms = TrainingConfig(capacity=4.0, beta=7.0).loss(0.25)(model, x, mv.Stream(1))
+    expected = terms.reconstruction.data.mean() + 7 * abs(terms.kl.data.mean() - 1)
+    assert terms.loss.item() == pytest.approx(expected, rel=1e-6)
