@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from minivae import Run, TrainingConfig, constant, data, elbo
-from minivae.cli import main, proof
+from minivae.cli import main
+from minivae.training import config
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_a_wrong_gradient_exits_with_2_and_one_sentence(run, capsys, monkeypatch
         terms = elbo(model, x, rng, beta)
         return terms.reconstruction.mean() + beta * constant(terms.kl.data).mean()
 
-    monkeypatch.setattr(proof, "elbo", cut)
+    monkeypatch.setattr(config, "elbo", cut)
     assert main(["gradcheck", str(run), "--out", str(tmp_path / "v.png")]) == 2
     out, err = capsys.readouterr()
     assert "WRONG" in out

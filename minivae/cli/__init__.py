@@ -9,9 +9,9 @@ from typing import Any
 from ..backend import BACKENDS, gpu, set_backend
 from ..data import NAMES
 from ..errors import MinivaeError, UsageError
-from ..models.vae import ARCHITECTURES, HEADS, LIKELIHOODS
+from ..models import ARCHITECTURES, HEADS, LIKELIHOODS, MODELS, PRIORS
 from ..nn import ACTIVATIONS
-from ..training import OPTIMIZERS, TrainingConfig
+from ..training import OBJECTIVES, OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
 from . import bench, commands, proof
@@ -19,6 +19,7 @@ from . import bench, commands, proof
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
   minivae train faces/ --arch conv --likelihood gaussian your own folder of PNG or JPEG images
+  minivae train mnist --model cvae; minivae sample runs/mnist-cvae-dense-z20 --label 3
   minivae resume runs/map --epochs 40                    go on where it stopped
   minivae sample runs/map                                new images from the prior
 """
@@ -94,19 +95,27 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="RUN", type=Path, help="folder for the run; default: runs/DATASET-ARCH-zLATENT")
     p.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the training images")
     p.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step")
+    p.add_argument("--binarize", action="store_true", help="draw pixels 0 or 1 anew each epoch")
     group = p.add_argument_group("model")
-    group.add_argument("--arch", choices=ARCHITECTURES, default="dense", help="kind of encoder and decoder")
-    group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="dense layers of the encoder; default: 400, after conv 256")
+    group.add_argument("--model", choices=list(MODELS), default="vae", help="the story: a cvae is told the labels, an ae has no prior")
+    group.add_argument("--arch", choices=ARCHITECTURES, default="dense", help="encoder and decoder; gru and lstm read rows")
+    group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="layers of the encoder; default: 400, else 256")
     group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
     group.add_argument("--latent", type=int, default=20, help="length of the latent vector z")
     group.add_argument("--activation", choices=[a for a in ACTIVATIONS if a], default="relu", help="nonlinearity between layers")
     group.add_argument("--likelihood", choices=LIKELIHOODS, default="bernoulli", help="p(x|z) of a pixel")
     group.add_argument("--head", choices=HEADS, default="logvar", help="what the encoder predicts beside the mean")
+    group.add_argument("--prior", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
+    group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
     group = p.add_argument_group("objective and optimizer")
+    group.add_argument("--objective", choices=OBJECTIVES, default=defaults.objective, help="the bound on log p(x) to raise")
+    group.add_argument("--samples", type=int, default=defaults.samples, metavar="K", help="importance samples of the iwae")
     group.add_argument("--beta", type=float, default=defaults.beta, help="weight of the KL divergence")
     group.add_argument(
         "--kl-warmup", type=float, default=defaults.kl_warmup, metavar="EPOCHS", help="beta rises from 0 over so many epochs"
     )
+    group.add_argument("--capacity", type=float, metavar="NATS", help="draw the KL to it, by beta |KL - C|; it rises over --kl-warmup")
+    group.add_argument("--free-bits", type=float, default=defaults.free_bits, metavar="NATS", help="nats of each latent that cost nothing")
     group.add_argument("--optimizer", choices=list(OPTIMIZERS), default=defaults.optimizer, help="update rule")
     group.add_argument("--lr", type=float, default=defaults.lr, help="learning rate")
     group.add_argument("--lr-schedule", choices=SCHEDULES, default=defaults.lr_schedule, help="course of the learning rate")
@@ -122,6 +131,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--count", type=int, default=20, help="number of images")
     p = command("sample", commands.sample_command, "draw new images from the prior", of_run, where, seed, picture)
     p.add_argument("--count", type=int, default=100, help="number of images")
+    p.add_argument("--label", type=int, help="of a cvae: what to draw; default: each label in turn")
     p = command(
         "interpolate",
         commands.interpolate_command,

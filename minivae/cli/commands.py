@@ -13,11 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ..backend import gpu
-from ..data import NAMES, Dataset, cache_folder, load, to_float
+from ..data import NAMES, Dataset, binarize, cache_folder, load, to_float
 from ..engine import no_graph
 from ..errors import MinivaeError, UsageError
 from ..evaluate import active_units, log_likelihood
 from ..kernels.cpu.jit import cache_folder as kernel_folder
+from ..models import AE, given
 from ..random import Stream
 from ..training import Run, TrainingConfig, losses
 from ..training.checkpoint import write_atomically
@@ -27,12 +28,15 @@ from ..version import VERSION
 def train_command(options: argparse.Namespace, device: str | None) -> None:
     training = TrainingConfig(**{name: getattr(options, name) for name in TrainingConfig.__dataclass_fields__})
     data = load(options.dataset, options.data_dir)
-    model = {name: getattr(options, name) for name in ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head")}
+    model = {name: getattr(options, name) for name in ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "model")}
+    model |= {name: value for name, value in (("prior_kind", options.prior), ("top", options.top)) if value is not None}
     known = data.name in NAMES
     source = {"name_or_path": data.name if known else str(Path(options.dataset).absolute())}
     if options.data_dir is not None:
         source["data_dir"] = str(Path(options.data_dir).absolute())
-    folder = options.out or Path("runs") / f"{Path(data.name).stem}-{options.arch}-z{options.latent}"
+    folder = options.out or Path("runs") / "-".join(
+        [Path(data.name).stem, *([] if options.model == "vae" else [options.model]), options.arch, f"z{options.latent}"]
+    )
     run = Run.start(folder, data, model, training, source, device or "cpu")
     train(run, data, options)
 
@@ -52,7 +56,10 @@ def train(run: Run, data: Dataset, options: argparse.Namespace) -> None:
         print(data.note)
     size = sum(p.size for p in run.model.parameters())
     print(f"{data.name}: {n:,} images {'x'.join(map(str, data.image_shape))} to train, {len(data.test_images):,} to test")
-    print(f"model: {run.model.arch}, {run.model.latent} latents, {size:,} parameters; run folder: {run.folder}", flush=True)
+    print(
+        f"model: {type(run.model).__name__}, {run.model.arch}, {run.model.latent} latents, {size:,} parameters; run folder: {run.folder}",
+        flush=True,
+    )
     announce_compiling()
     first, start = run.epochs_done, time.perf_counter()
     with tqdm(total=n * config.epochs, initial=n * first, unit=" images", unit_scale=True, disable=None, dynamic_ncols=True) as bar:
@@ -66,10 +73,11 @@ def train(run: Run, data: Dataset, options: argparse.Namespace) -> None:
             train, test = line["train"], line["test"]
             left = (time.perf_counter() - start) / (run.epochs_done - first) * (config.epochs - run.epochs_done)
             bar.write(
-                f"epoch {line['epoch']:3d}/{config.epochs}  train {train['loss']:8.2f} = {train['reconstruction']:.2f} + "
-                f"{'' if config.beta == 1 else f'{config.beta:g} x '}{train['kl']:.2f}  test {test['loss']:8.2f} nats"
-                f"  {n / line['seconds']:,.0f} images/s  {left:.0f} s left"
+                f"epoch {line['epoch']:3d}/{config.epochs}  train {train['loss']:8.2f} {parts_of_loss(config, train)}  "
+                f"test {test['loss']:8.2f} nats  {n / line['seconds']:,.0f} images/s  {left:.0f} s left"
             )
+            if "warning" in line:
+                bar.write(f"warning: {line['warning']}")
             sys.stdout.flush()
 
         run.train(data, step, epoch)
@@ -88,15 +96,27 @@ def draw(run: Run, data: Dataset) -> None:
     from .. import plots
 
     write_figure(run.folder / "reconstructions.png", plots.reconstructions(*reconstructions(run, data, 20)))
-    write_figure(run.folder / "samples.png", plots.samples(prior_samples(run, 100, 0), "decoded samples of the prior, z ~ N(0, I)"))
+    write_figure(run.folder / "samples.png", plots.samples(*prior_samples(run, 100, 0)))
     if run.metrics:
         write_figure(run.folder / "losses.png", plots.loss_curves(run.metrics))
     if run.model.latent == 2:
         count = min(len(data.test_images), 5000)
         labels = None if data.test_labels is None else data.test_labels[:count]
-        write_figure(run.folder / "latent.png", plots.latent_map(encode(run, data.test_images[:count]), labels, data.label_names))
-        z1, z2, grid = plots.manifold_grid(20)
-        write_figure(run.folder / "manifold.png", plots.manifold(decode(run, grid), z1, z2))
+        means = encode(run, data.test_images[:count], conditions(run, labels))
+        write_figure(run.folder / "latent.png", plots.latent_map(means, labels, data.label_names))
+        if not run.model.condition:  # else there is a manifold for each condition
+            z1, z2, grid = plots.manifold_grid(20)
+            write_figure(run.folder / "manifold.png", plots.manifold(decode(run, grid), z1, z2))
+
+
+def parts_of_loss(config: TrainingConfig, terms: dict[str, float]) -> str:
+    """What the printed loss is made of, by its objective."""
+    reconstruction, kl = f"{terms['reconstruction']:.2f}", f"{terms['kl']:.2f}"
+    if config.objective == "iwae":
+        return f"(one sample: {reconstruction} + {kl})"
+    if config.capacity is not None:
+        return f"= {reconstruction} + {config.beta:g} x |{kl} - {config.capacity:g}|"
+    return f"= {reconstruction} + {'' if config.beta == 1 else f'{config.beta:g} x '}{kl}{', free bits apart' if config.free_bits else ''}"
 
 
 def write_figure(path: Path, figure: Any) -> None:
@@ -106,31 +126,60 @@ def write_figure(path: Path, figure: Any) -> None:
     print(path)
 
 
-def encode(run: Run, images: np.ndarray) -> np.ndarray:
-    """Posterior means.     (N, H, W, C) uint8 -> (N, K)"""
+def conditions(run: Run, labels: np.ndarray | None, which: slice = slice(None)) -> np.ndarray | None:
+    """What the model is told of these images: their labels as one-hot rows, or nothing.     (N,) -> (N, condition)"""
+    if not run.model.condition:
+        return None
+    if labels is None:
+        raise UsageError("the model needs labels, and the data have none; name data that have them")
+    return np.eye(run.model.condition, dtype=np.float32)[labels[which]]
+
+
+def encode(run: Run, images: np.ndarray, told: np.ndarray | None = None) -> np.ndarray:
+    """Posterior means.     (N, H, W, C) uint8, told (N, condition) -> (N, K)"""
     with no_graph():
-        return np.concatenate([run.model.encode(run.on_device(to_float(part))).mean.numpy() for part in parts(images)])
+        at = parts(len(images))
+        return np.concatenate([part_of(run, told, i).encode(run.on_device(to_float(images[i]))).mean.numpy() for i in at])
 
 
-def decode(run: Run, z: np.ndarray) -> np.ndarray:
-    """Pixel means.     (..., K) -> (..., H, W, C)"""
+def decode(run: Run, z: np.ndarray, told: np.ndarray | None = None) -> np.ndarray:
+    """Pixel means.     (..., K), told (..., condition) -> (..., H, W, C)"""
     with no_graph():
         rows = z.reshape(-1, z.shape[-1]).astype(np.float32)
-        images = np.concatenate([run.model.images(run.on_device(part)) for part in parts(rows)])
+        told = None if told is None else told.reshape(len(rows), -1)
+        images = np.concatenate([part_of(run, told, i).images(run.on_device(rows[i])) for i in parts(len(rows))])
     return images.reshape(*z.shape[:-1], *run.model.image_shape)
 
 
-def parts(a: np.ndarray, size: int = 500) -> list[np.ndarray]:
-    return [a[i : i + size] for i in range(0, len(a), size)]
+def part_of(run: Run, told: np.ndarray | None, i: slice) -> Any:
+    """The model, told of some of the images."""
+    return given(run.model, None if told is None else told[i])
+
+
+def parts(n: int, size: int = 500) -> list[slice]:
+    return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
 
 def reconstructions(run: Run, data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
-    originals = data.test_images[:count]
-    return to_float(originals), decode(run, encode(run, originals))
+    originals, told = data.test_images[:count], conditions(run, data.test_labels, slice(count))
+    return to_float(originals), decode(run, encode(run, originals, told), told)
 
 
-def prior_samples(run: Run, count: int, seed: int) -> np.ndarray:
-    return decode(run, Stream(seed).split("samples of the prior").normal((count, run.model.latent)))
+def prior_samples(run: Run, count: int, seed: int, label: int | None = None) -> tuple[np.ndarray, str]:
+    """Images and a title; without a label, a conditional model draws its labels in turn."""
+    rng, model = Stream(seed).split("samples of the prior"), run.model
+    if not model.condition:
+        if label is not None:
+            raise UsageError(f"--label is {label}, but the model is told no labels; train one with --model cvae")
+        return decode(run, model.draw(rng, count).numpy()), "decoded samples of the prior, z ~ N(0, I)"
+    if label is not None and not 0 <= label < model.condition:
+        raise UsageError(f"--label is {label}; the model knows 0 to {model.condition - 1}")
+    labels = np.arange(count) % model.condition if label is None else np.full(count, label)
+    told = np.eye(model.condition, dtype=np.float32)[labels]
+    with no_graph():
+        z = model.given(told).draw(rng, count).numpy()
+    which = f"label {label}" if label is not None else f"labels 0 to {model.condition - 1} in turn"
+    return decode(run, z, told), f"decoded samples of the prior p(z | c), {which}"
 
 
 def data_of(run: Run, options: argparse.Namespace) -> Dataset:
@@ -159,7 +208,7 @@ def sample_command(options: argparse.Namespace, device: str | None) -> None:
 
     need(options.count, 1, "--count")
     run = Run.open(options.folder, device)
-    figure = plots.samples(prior_samples(run, options.count, options.seed), "decoded samples of the prior, z ~ N(0, I)")
+    figure = plots.samples(*prior_samples(run, options.count, options.seed, options.label))
     write_figure(options.out or run.folder / "samples.png", figure)
 
 
@@ -169,13 +218,21 @@ def interpolate_command(options: argparse.Namespace, device: str | None) -> None
     need(options.count, 1, "--count")
     need(options.steps, 2, "--steps")
     run = Run.open(options.folder, device)
-    images = data_of(run, options).test_images
+    data = data_of(run, options)
+    images = data.test_images
     if len(images) < 2 * options.count:
         raise UsageError(f"--count is {options.count}; {len(images)} test images make at most {len(images) // 2} pairs")
     chosen = Stream(options.seed).split("ends of interpolations").permutation(len(images))[: 2 * options.count]
-    a, b = encode(run, images[chosen]).reshape(2, options.count, 1, -1)
+    told = None if data.test_labels is None else conditions(run, data.test_labels[chosen])
     t = np.linspace(0, 1, options.steps)[:, None]
-    write_figure(options.out or run.folder / "interpolations.png", plots.interpolations(decode(run, (1 - t) * a + t * b)))
+
+    def between(ends: np.ndarray) -> np.ndarray:
+        """(2 count, F) -> (count, steps, F)"""
+        a, b = ends.reshape(2, options.count, 1, -1)
+        return (1 - t) * a + t * b
+
+    rows = decode(run, between(encode(run, images[chosen], told)), None if told is None else between(told))
+    write_figure(options.out or run.folder / "interpolations.png", plots.interpolations(rows))
 
 
 def evaluate_command(options: argparse.Namespace, device: str | None) -> None:
@@ -184,23 +241,35 @@ def evaluate_command(options: argparse.Namespace, device: str | None) -> None:
     run = Run.open(options.folder, device)
     data = data_of(run, options)
     images, count = data.test_images, min(options.count, len(data.test_images))
-    terms = losses(run.model, images, options.seed)
+    told = conditions(run, data.test_labels)
+    binary = run.trainer.config.binarize
+
+    def mean_losses(n: int) -> dict[str, float]:
+        return losses(run.model, images[:n], options.seed, conditions=None if told is None else told[:n], binarized=binary)
+
+    terms = mean_losses(len(images))
     print(f"{data.name}, {len(images):,} test images, after {run.epochs_done} epochs; nats per image")
-    print(f"  negative ELBO    {terms['loss']:9.3f}   ({terms['loss'] / np.log(2) / np.prod(data.image_shape):.4f} bits per dimension)")
+    point = isinstance(run.model, AE)
+    if not point:
+        bits = terms["loss"] / np.log(2) / np.prod(data.image_shape)
+        print(f"  negative ELBO    {terms['loss']:9.3f}   ({bits:.4f} bits per dimension)")
     print(f"  reconstruction   {terms['reconstruction']:9.3f}")
-    print(f"  KL               {terms['kl']:9.3f}")
-    same = losses(run.model, images[:count], options.seed)["loss"]
-    noise = Stream(options.seed).split("importance samples")
-    bound = []
-    for part in tqdm(parts(images[:count], 100), unit=" batches", disable=None, leave=False):
-        bound.append(log_likelihood(run.model, run.on_device(to_float(part)), noise, options.samples))
-    values = np.concatenate(bound)
-    error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
-    print(
-        f"  -log p(x) <=     {-values.mean():9.3f}   (+- {error:.3f}; k = {options.samples} importance samples; "
-        f"the first {count:,} images, whose negative ELBO is {same:.3f})"
-    )
-    print(f"  active latents   {int(active_units(encode(run, images)).sum()):5d} of {run.model.latent}")
+    if not point:
+        print(f"  KL               {terms['kl']:9.3f}")
+        root = Stream(options.seed)
+        noise, bits_of = root.split("importance samples"), root.split("bits of the importance samples")
+        bound = []
+        for i in tqdm(parts(count, 100), unit=" batches", disable=None, leave=False):
+            x = to_float(images[i])
+            x = binarize(x, bits_of) if binary else x
+            bound.append(log_likelihood(part_of(run, told, i), run.on_device(x), noise, options.samples))
+        values = np.concatenate(bound)
+        error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+        print(
+            f"  -log p(x) <=     {-values.mean():9.3f}   (+- {error:.3f}; k = {options.samples} importance samples; "
+            f"the first {count:,} images, whose negative ELBO is {mean_losses(count)['loss']:.3f})"
+        )
+    print(f"  active latents   {int(active_units(encode(run, images, told)).sum()):5d} of {run.model.latent}")
 
 
 def info_command(options: argparse.Namespace, device: str | None) -> None:

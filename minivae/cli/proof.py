@@ -3,17 +3,16 @@
 import argparse
 import difflib
 import textwrap
-from functools import partial
 from itertools import zip_longest
 
 from ..data import to_float
 from ..errors import MinivaeError, UsageError
 from ..gradcheck import frozen, gradcheck
-from ..objectives import elbo
+from ..models import given
 from ..random import Stream
 from ..training import Run
 from ..zoo import ZOO, Specimen
-from .commands import data_of, write_figure
+from .commands import conditions, data_of, write_figure
 
 EXAMPLES = 8  # test images in the loss
 ELEMENTS = 4  # of each variable, 21 evaluations of the loss each
@@ -23,10 +22,10 @@ WIDTH = 100  # columns
 def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
     """Print a gradient check of the run's own loss, and draw its V-curve; MinivaeError, one sentence, if a gradient is wrong."""
     run = Run.open(options.folder, device)
-    x = run.on_device(to_float(data_of(run, options).test_images[:EXAMPLES]))
-    beta = run.trainer.config.beta
-    objective = elbo if beta == 1 else partial(elbo, beta=beta)
-    loss = frozen(objective, run.model, x, Stream(options.seed).split("noise of the gradient check"))
+    data = data_of(run, options)
+    x = run.on_device(to_float(data.test_images[:EXAMPLES]))
+    model = given(run.model, conditions(run, data.test_labels, slice(EXAMPLES)))
+    loss = frozen(run.trainer.config.loss(), model, x, Stream(options.seed).split("noise of the gradient check"))
     report = gradcheck(loss, elements=ELEMENTS, seed=options.seed, name=f"the loss of {run.folder}, {len(x)} test images")
     print(report)
     write_figure(options.out or run.folder / "v-curve.png", report.plot_v_curve())

@@ -83,14 +83,19 @@ def batches(images: Array, batch_size: int, rng: Stream | None = None, drop_last
     In the order of `rng.permutation(N)`, drawn when this is called, or as they lie without an rng.  The last batch is the rest,
     smaller than B when B does not divide N, unless `drop_last`.  Images on a GPU are gathered there.
     """
-    n = len(images)
+    at = batch_indices(len(images), batch_size, rng, drop_last)
+    return (to_float(images[i if isinstance(i, slice) else xp(images).asarray(i)]) for i in at)
+
+
+def batch_indices(n: int, batch_size: int, rng: Stream | None = None, drop_last: bool = False) -> Iterator[slice | np.ndarray]:
+    """What `batches` takes of n images, batch by batch: to take the same of their labels."""
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; need at least 1")
     if drop_last and batch_size > n:
         raise UsageError(f"batch_size {batch_size} exceeds the {n} images, and drop_last leaves no batch; need batch_size <= {n}")
-    order = None if rng is None else xp(images).asarray(rng.permutation(n))
+    order = None if rng is None else rng.permutation(n)
     ends = range(batch_size, n + 1, batch_size) if drop_last else range(batch_size, n + batch_size, batch_size)
-    return (to_float(images[end - batch_size : end] if order is None else images[order[end - batch_size : end]]) for end in ends)
+    return (slice(end - batch_size, end) if order is None else order[end - batch_size : end] for end in ends)
 
 
 def binarize(x: Array, rng: Stream) -> Array:

@@ -1,9 +1,10 @@
 """Judging a trained model."""
 
+from ..models import active_units
 from . import estimators
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .interventions import beta_vae_score, factor_vae_score
-from .likelihood import active_units, log_likelihood
+from .likelihood import log_likelihood
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [

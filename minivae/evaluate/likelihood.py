@@ -1,4 +1,4 @@
-"""Bounds on log p(x) by importance sampling, and which latents carry information."""
+"""Bounds on log p(x) by importance sampling."""
 
 import math
 from typing import Any
@@ -23,10 +23,3 @@ def log_likelihood(model: Any, x: Any, rng: Stream, samples: int = 100) -> np.nd
             before, largest = largest, np.maximum(largest, log_weight)  # a running log-sum-exp
             total = total * np.exp(before - largest) + np.exp(log_weight - largest)
     return largest + np.log(total) - math.log(samples)
-
-
-def active_units(means: np.ndarray, threshold: float = 0.01) -> np.ndarray:
-    """Which latents the encoder uses: the variance over the data of q's mean exceeds the threshold.     (N, K) -> (K,) bool
-
-    Burda et al. 2016, section 5.1."""
-    return means.var(axis=0) > threshold

@@ -1,6 +1,13 @@
 """The variational autoencoder: z ~ N(0, I), x ~ p(x | z), and an encoder q(z | x).
 
 D. P. Kingma and M. Welling, "Auto-encoding variational Bayes", 2014.
+
+The other models are this one with another story for z.  What an objective asks of a model:
+
+    q = model.encode(x)      q.sample(rng, samples) -> z (*samples, N, K),  q.log_prob(z) -> (*samples, N),  q.mean (N, K)
+    p = model.decode(z)      p.log_prob(x) -> (..., N),  p.mean the pixels
+    model.prior              prior.log_prob(z)
+    model.divergence(q, z)   KL(q || prior) an image, in closed form or by the sample z;  model.latent_kl(q, z) the same for each latent
 """
 
 import math
@@ -10,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..distributions import Bernoulli, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian
+from ..distributions import Bernoulli, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian, kl
 from ..engine import Tensor, constant
 from ..errors import ShapeError, UsageError
-from ..nn import Conv2d, ConvTranspose2d, Dense, Flatten, Module, Reshape, Sequential
+from ..nn import Module
 from ..random import Stream
+from .networks import ARCHITECTURES, networks
 
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian", "laplace")
-ARCHITECTURES = ("dense", "conv")
 HEADS = ("logvar", "log_sigma")
 
 
@@ -26,13 +33,19 @@ class VAE(Module):
 
     image_shape   (H, W, C)
     latent        K, the length of z
-    arch          "dense": layers of `hidden` units; "conv": 4x4 convolutions of stride 2 with `channels`, then layers of `hidden` units
+    arch          "dense": layers of `hidden` units; "conv": 4x4 convolutions of stride 2 with `channels`, then layers of `hidden` units;
+                  "gru" or "lstm": the rows as a sequence, recurrent layers of `hidden` units
     channels      by default as many as halve the image to 4 to 7 pixels: 32, then 64s
     likelihood    p(x | z): "bernoulli" (also for gray pixels, as is the custom), "continuous_bernoulli" (a density for them), or
                   "gaussian" / "laplace" with one learned scale for all pixels (O. Rybkin et al., "sigma-VAE", 2021)
     head          what the encoder's second half predicts: "logvar" (log sigma^2) or "log_sigma"
     rng           the stream that the initial weights are drawn from
     """
+
+    prior: Any = StandardGaussian()
+    statistics = 2  # numbers that the encoder predicts of each latent
+    condition = 0  # numbers that it is told beside the image
+    top = 0  # latents that it does not see: those above others
 
     def __init__(
         self,
@@ -51,40 +64,15 @@ class VAE(Module):
                 raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise ShapeError(f"VAE: image_shape is {tuple(image_shape)}; need (height, width, channels), all at least 1")
-        hidden = (400,) if hidden is None and arch == "dense" else (256,) if hidden is None else tuple(hidden)
-        if latent < 1 or min(hidden, default=1) < 1:
-            raise UsageError(f"VAE: latent is {latent}, hidden is {hidden}; need at least 1 latent and 1 unit a layer")
+        if latent < 1:
+            raise UsageError(f"VAE: latent is {latent}; need at least 1")
         self.image_shape = tuple(int(n) for n in image_shape)
         self.latent, self.likelihood, self.head = latent, likelihood, head
-        self.arch, self.hidden, self.activation = arch, hidden, activation
-        self.prior = StandardGaussian()
-        encoder: list[Module] = []
-        decoder: list[Module] = []  # from the image back to z; reversed at the end
-        if arch == "dense":
-            self.channels: tuple[int, ...] = ()
-            encoder.append(Flatten())
-            decoder.append(Reshape(*self.image_shape))
-            width = math.prod(self.image_shape)
-        else:
-            sizes = halvings(self.image_shape[:2], None if channels is None else len(channels))
-            self.channels = tuple(channels) if channels is not None else (32, *[64] * (len(sizes) - 2))
-            widths = (self.image_shape[2], *self.channels)
-            for i in range(len(self.channels)):
-                encoder.append(Conv2d(widths[i], widths[i + 1], rng, kernel=4, stride=2, padding=1, activation=activation))
-                outer = activation if i else None
-                decoder.append(
-                    ConvTranspose2d(widths[i + 1], widths[i], rng, kernel=4, stride=2, padding=1, size=sizes[i], activation=outer)
-                )
-            encoder.append(Flatten())
-            decoder.append(Reshape(*sizes[-1], widths[-1]))
-            width = math.prod(sizes[-1]) * widths[-1]
-        for i, units in enumerate(hidden):
-            encoder.append(Dense(width, units, rng, activation))
-            decoder.append(Dense(units, width, rng, activation if i or arch == "conv" else None))
-            width = units
-        encoder.append(Dense(width, 2 * latent, rng))
-        decoder.append(Dense(latent, width, rng, activation if hidden or arch == "conv" else None))
-        self.encoder, self.decoder = Sequential(*encoder), Sequential(*reversed(decoder))
+        self.arch, self.activation = arch, activation
+        seen = latent - self.top
+        self.encoder, self.decoder, self.join, self.hidden, self.channels = networks(
+            self.image_shape, rng, arch, hidden, channels, activation, self.statistics * seen, seen, self.condition
+        )
         if likelihood in ("gaussian", "laplace"):
             self.log_scale = Tensor(np.zeros((), np.float32))
 
@@ -101,19 +89,25 @@ class VAE(Module):
             "head": self.head,
         }
 
-    def encode(self, x: Any) -> Gaussian:
+    def encode(self, x: Any) -> Any:
         """q(z | x).     x (N, H, W, C) with pixels in [0, 1] -> mean and logvar (N, K)"""
+        mean, second = ops.split(self.statistics_of(x), 2)
+        return Gaussian(mean, second) if self.head == "logvar" else Gaussian.from_log_sigma(mean, second)
+
+    def statistics_of(self, x: Any) -> Tensor:
+        """What the encoder says of each latent.     (N, H, W, C) -> (N, statistics K)"""
+        self.check_images(x)
+        return self.encoder(x)
+
+    def check_images(self, x: Any) -> None:
         if tuple(x.shape[1:]) != self.image_shape:
             raise ShapeError(f"VAE.encode: x is {tuple(x.shape)}, the model's images are {self.image_shape}; need (N, H, W, C)")
-        mean, second = ops.split(self.encoder(x), 2)
-        return Gaussian(mean, second) if self.head == "logvar" else Gaussian.from_log_sigma(mean, second)
 
     def decode(self, z: Any) -> Any:
         """p(x | z), a distribution over images.     z (..., K) -> parameters (..., H, W, C)"""
-        if z.shape[-1] != self.latent:
-            raise ShapeError(f"VAE.decode: z is {tuple(z.shape)}, the model has {self.latent} latents; need (..., {self.latent})")
-        lead = z.shape[:-1]
-        rows = z if len(lead) == 1 else ops.reshape(z, (math.prod(lead), self.latent))
+        code = self.decoder_input(z)
+        lead = code.shape[:-1]
+        rows = code if len(lead) == 1 else ops.reshape(code, (math.prod(lead), code.shape[-1]))
         h = self.decoder(rows)
         h = h if len(lead) == 1 else ops.reshape(h, (*lead, *self.image_shape))
         if self.likelihood == "bernoulli":
@@ -124,6 +118,24 @@ class VAE(Module):
             return Gaussian(h, self.log_scale * 2.0, event_ndim=3)
         return Laplace(h, self.log_scale, event_ndim=3)
 
+    def decoder_input(self, z: Any) -> Any:
+        """What of z the decoder is told.     (..., K) -> (..., inputs)"""
+        if z.shape[-1] != self.latent:
+            raise ShapeError(f"VAE.decode: z is {tuple(z.shape)}, the model has {self.latent} latents; need (..., {self.latent})")
+        return z
+
+    def divergence(self, q: Any, z: Any) -> Tensor:
+        """KL(q(z | x) || p(z)), in closed form: z is not looked at.     -> (N,)"""
+        return kl(q, self.prior)
+
+    def latent_kl(self, q: Any, z: Any) -> Tensor:
+        """The part of each latent in `divergence`, in nats.     -> (N, K)"""
+        return kl(Gaussian(q.mean, q.logvar, event_ndim=0), self.prior)
+
+    def draw(self, rng: Stream, n: int) -> Tensor:
+        """Codes from the prior, a constant.     -> (n, K)"""
+        return self.prior.sample(rng, (n, self.latent), like=self.parameters()[0].data)
+
     def reconstruct(self, x: Any) -> np.ndarray:
         """E[x | z = the mean of q(z | x)], pixel means.     (N, H, W, C) -> (N, H, W, C)"""
         return self.images(self.encode(x).mean)
@@ -132,14 +144,3 @@ class VAE(Module):
         """E[x | z], pixel means.     z (..., K) -> (..., H, W, C) on the CPU"""
         mean = self.decode(z).mean
         return (mean if isinstance(mean, Tensor) else constant(mean)).numpy()
-
-
-def halvings(size: Sequence[int], stages: int | None) -> list[tuple[int, int]]:
-    """Image sizes under 4x4 convolutions of stride 2 and padding 1, n -> n // 2; by default until the smaller side is 4 to 7."""
-    sizes = [(int(size[0]), int(size[1]))]
-    while (len(sizes) - 1 < stages) if stages is not None else (min(sizes[-1]) >= 8 or len(sizes) == 1):
-        if min(sizes[-1]) < 2:
-            wanted = "a convolution" if stages is None else f"{stages} convolutions"
-            raise ShapeError(f"VAE: an image of {size[0]}x{size[1]} cannot be halved by {wanted}; use fewer channels or arch='dense'")
-        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
-    return sizes

@@ -1,10 +1,12 @@
 """Training: optimizers, the loop, checkpoints, and the run folder."""
 
-from .loop import OPTIMIZERS, Trainer, TrainingConfig, losses
+from .config import OBJECTIVES, OPTIMIZERS, TrainingConfig
+from .loop import Trainer, losses
 from .optimizers import SGD, Adam, AdamW, clip_gradients, gradient_norm
 from .run import Run, load_model
 
 __all__ = [
+    "OBJECTIVES",
     "OPTIMIZERS",
     "SGD",
     "Adam",

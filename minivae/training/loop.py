@@ -7,81 +7,63 @@ the same bytes as one that never was.
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..backend import to_device, xp
 from ..capture import Captured, captured
-from ..data import batches
+from ..data import batch_indices, batches, binarize
 from ..engine import no_graph
-from ..errors import ShapeError, UsageError
+from ..errors import ShapeError
+from ..models import given
 from ..objectives import Terms, elbo
 from ..random import Stream
+from .config import OPTIMIZERS, TrainingConfig
 from .nonfinite import explain
-from .optimizers import SGD, Adam, AdamW, Optimizer, clip_gradients, gradient_norm
-from .schedules import SCHEDULES, kl_weight, learning_rate
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.  Times are in epochs; kl_warmup and lr_warmup may be fractions of one."""
-
-    epochs: int = 10
-    batch_size: int = 128
-    lr: float = 1e-3
-    optimizer: str = "adam"
-    lr_schedule: str = "constant"
-    lr_warmup: float = 0.0
-    clip: float | None = None  # the largest allowed norm of the gradient
-    beta: float = 1.0
-    kl_warmup: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low in (("epochs", 0), ("batch_size", 1), ("lr_warmup", 0), ("beta", 0), ("kl_warmup", 0), ("seed", 0)):
-            if not getattr(self, name) >= low or not math.isfinite(getattr(self, name)):
-                raise UsageError(f"{name} is {getattr(self, name)}; need a number from {low} up")
-        if not (self.lr > 0 and math.isfinite(self.lr)) or not (self.clip is None or self.clip > 0):
-            raise UsageError(f"lr is {self.lr}, clip is {self.clip}; need positive numbers")
-        for name, known in (("optimizer", OPTIMIZERS), ("lr_schedule", SCHEDULES)):
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}")
+from .optimizers import clip_gradients, gradient_norm
+from .schedules import kl_weight, learning_rate
 
 
 class Trainer:
     """Trains a model by its objective on images (N, H, W, C) of bytes.
 
-    objective(model, x, rng, beta) -> Terms; default the ELBO.
+    objective(model, x, rng, beta) -> Terms; by default what the config says.
     """
 
-    def __init__(self, model: Any, config: TrainingConfig, objective: Callable[..., Terms] = elbo):
+    def __init__(self, model: Any, config: TrainingConfig, objective: Callable[..., Terms] | None = None):
         self.model, self.config, self.objective = model, config, objective
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
         self.epochs_done = 0
         self.noise = Stream(config.seed)  # what the captured step draws from; its state is that of the step's own stream
         self.captured: Captured | None = None
 
-    def epoch(self, images: np.ndarray, progress: Callable[[int, float], None] | None = None) -> dict[str, float]:
+    def epoch(
+        self, images: np.ndarray, progress: Callable[[int, float], None] | None = None, conditions: np.ndarray | None = None
+    ) -> dict[str, float]:
         """One pass over the images in a fresh order.  Returns means over the images: loss, reconstruction, kl (nats), and the mean
-        norm of the gradient; `progress(images done, loss)` is called after each step."""
+        norm of the gradient; `progress(images done, loss)` is called after each step.  What a CVAE is told of the images are the
+        conditions, labels (N,) or numbers (N, ...)."""
         config, number = self.config, self.epochs_done + 1
         root = Stream(config.seed)
-        noise, order = root.split(f"noise of epoch {number}"), root.split(f"order of epoch {number}")
+        noise, bits, order = (root.split(f"{what} of epoch {number}") for what in ("noise", "bits", "order"))
+        also = root.split(f"order of epoch {number}")  # the same one again, for the conditions
         steps_per_epoch = -(-len(images) // config.batch_size)
         self.model.train()
         totals = np.zeros(4)
         done = 0
+        places = batch_indices(len(images), config.batch_size, also) if conditions is not None else None
         for i, x in enumerate(batches(images, config.batch_size, order)):
             step = self.epochs_done * steps_per_epoch + i
             self.optimizer.lr = config.lr * learning_rate(
                 config.lr_schedule, step, config.epochs * steps_per_epoch, round(config.lr_warmup * steps_per_epoch)
             )
-            beta = config.beta * kl_weight(step, round(config.kl_warmup * steps_per_epoch))
-            loss, *rest = self.step(x, noise, beta, f"epoch {number}, step {i + 1} of {steps_per_epoch}")
+            x = binarize(x, bits) if config.binarize else x
+            c = None if places is None or conditions is None else conditions[next(places)]
+            warmed = kl_weight(step, round(config.kl_warmup * steps_per_epoch))
+            loss, *rest = self.step(x, noise, f"epoch {number}, step {i + 1} of {steps_per_epoch}", c, warmed)
             totals += len(x) * np.array([loss, *rest])
             done += len(x)
             if progress is not None:
@@ -89,30 +71,38 @@ class Trainer:
         self.epochs_done = number
         return dict(zip(("loss", "reconstruction", "kl", "gradient_norm"), (totals / max(done, 1)).tolist(), strict=True))
 
-    def step(self, x: np.ndarray, noise: Stream, beta: float, where: str = "training") -> tuple[float, float, float, float]:
-        """One update.  Returns loss, reconstruction, kl and the norm of the gradient; a NonFiniteError leaves the parameters alone."""
-        x, before = _like(self.model, x), noise.state()
+    def step(
+        self, x: np.ndarray, noise: Stream, where: str = "training", condition: Any = None, warmed: float = 1.0
+    ) -> tuple[float, float, float, float]:
+        """One update.  Returns loss, reconstruction, kl and the norm of the gradient; a NonFiniteError leaves the parameters alone.
+
+        `warmed` is how far the warm-up of the KL has come, from 0 to 1."""
+        x, before = like(self.model, x), noise.state()
         self.noise.set_state(before)
-        terms, gs = self.compiled(beta)(x)
+        terms, gs = self.compiled(condition, warmed)(x)
         noise.set_state(self.noise.state())
         norm = gradient_norm(gs)
         loss = terms.loss.item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             noise.set_state(before)
-            raise explain(self.objective(self.model, x, noise, beta).loss, self.model.named_parameters(), where)
+            terms = self.loss(warmed)(given(self.model, condition), x, noise)
+            raise explain(terms.loss, self.model.named_parameters(), where)
         if self.config.clip is not None:
             gs = clip_gradients(gs, self.config.clip)
         self.optimizer.step(gs)
         return loss, -float(terms.log_likelihood.data.mean()), float(terms.kl.data.mean()), norm
 
-    def compiled(self, beta: float) -> Callable[..., tuple[Terms, list[Any]]]:
-        """The step for this beta: captured where nothing but arrays changes from step to step, eager elsewhere."""
-        params = self.optimizer.params
-        changing = beta != self.config.beta or self.model.named_buffers() or xp(params[0].data) is not np
-        if changing:
-            return Captured(lambda x: self.objective(self.model, x, self.noise, beta), params).eager
+    def loss(self, warmed: float) -> Callable[..., Terms]:
+        """The objective, (model, x, rng) -> Terms."""
+        return self.config.loss(warmed) if self.objective is None else partial(self.objective, beta=self.config.beta * warmed)
+
+    def compiled(self, condition: Any, warmed: float) -> Callable[..., tuple[Terms, list[Any]]]:
+        """The step: captured where nothing but the images changes from one to the next, eager elsewhere."""
+        model, params = self.model, self.optimizer.params
+        if condition is not None or warmed != 1 or model.named_buffers() or xp(params[0].data) is not np:
+            return Captured(lambda x: self.loss(warmed)(given(model, condition), x, self.noise), params).eager
         if self.captured is None:
-            self.captured = captured(lambda x: self.objective(self.model, x, self.noise, self.config.beta), params)
+            self.captured = captured(lambda x: self.loss(1.0)(model, x, self.noise), params)
         return self.captured
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -142,22 +132,35 @@ class Trainer:
         self.epochs_done = int(metadata["epochs_done"])
 
 
-def losses(model: Any, images: np.ndarray, seed: int = 0, beta: float = 1.0, batch_size: int = 500) -> dict[str, float]:
-    """Means over the images of loss = reconstruction + beta kl, reconstruction and kl, in nats, one sample of z an image.
+def losses(
+    model: Any,
+    images: np.ndarray,
+    seed: int = 0,
+    beta: float = 1.0,
+    batch_size: int = 500,
+    conditions: np.ndarray | None = None,
+    objective: Callable[..., Terms] | None = None,
+    binarized: bool = False,
+) -> dict[str, float]:
+    """Means over the images of the loss, its reconstruction and its kl, in nats: of reconstruction + beta kl with one sample of z an image,
+    or of another objective (model, x, rng) -> Terms.
 
-    The noise depends on the seed and the batch size alone: the same model has the same loss."""
-    noise = Stream(seed).split("noise of the evaluation")
+    The noise, and the bits of images that are to be binarized, depend on the seed and the batch size alone: the same model has the same
+    loss."""
+    root = Stream(seed)
+    noise, bits = root.split("noise of the evaluation"), root.split("bits of the evaluation")
+    objective = partial(elbo, beta=beta) if objective is None else objective
     model.train(False)
-    totals = np.zeros(2)
+    totals = np.zeros(3)
     with no_graph():
-        for x in batches(images, batch_size):
-            terms = elbo(model, _like(model, x), noise)
-            totals += len(x) * np.array([float(terms.reconstruction.data.mean()), float(terms.kl.data.mean())])
-    reconstruction, kl = (totals / max(len(images), 1)).tolist()
-    return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
+        for x, at in zip(batches(images, batch_size), batch_indices(len(images), batch_size), strict=True):
+            told = given(model, None if conditions is None else conditions[at])
+            terms = objective(told, like(model, binarize(x, bits) if binarized else x), noise)
+            totals += len(x) * np.array([terms.loss.item(), float(terms.reconstruction.data.mean()), float(terms.kl.data.mean())])
+    return dict(zip(("loss", "reconstruction", "kl"), (totals / max(len(images), 1)).tolist(), strict=True))
 
 
-def _like(model: Any, x: np.ndarray) -> Any:
+def like(model: Any, x: np.ndarray) -> Any:
     """x on the device and in the precision of the model."""
     own = model.parameters()[0].data
     return to_device(x, "cpu" if xp(own) is np else "cuda").astype(own.dtype, copy=False)

@@ -19,11 +19,13 @@ import numpy as np
 from ..backend import to_device
 from ..data import Dataset
 from ..errors import CheckpointError, UsageError
-from ..models import VAE
+from ..models import VAE, build, description
 from ..random import Stream
 from ..version import VERSION
 from .checkpoint import load, save, write_atomically
-from .loop import Trainer, TrainingConfig, losses
+from .collapse import alarm, measure
+from .config import TrainingConfig
+from .loop import Trainer, like, losses
 
 CHECKPOINT, CONFIG, METRICS = "model.npz", "config.json", "metrics.jsonl"
 
@@ -50,7 +52,8 @@ class Run:
     ) -> "Run":
         """A new run in a new or empty folder, with its untrained model saved.
 
-        model    the arguments of VAE but the image shape and the stream
+        model    {"model": "vae", "ae", "cvae" or "hierarchical", **its arguments} but for the image shape and the stream; a CVAE is told
+                 the labels unless the `condition` says otherwise
         source   how to load the data again, the arguments of minivae.data.load; by default the data set's name
         """
         folder = Path(folder)
@@ -58,8 +61,11 @@ class Run:
             raise UsageError(
                 f"{folder} holds a run already; continue it with: minivae resume {folder}, or choose another folder with --out"
             )
-        vae = VAE(data.image_shape, Stream(training.seed).split("initial weights"), **model)
-        run = cls(folder, source or {"name_or_path": data.name}, Trainer(vae.to(device), training), device)
+        asked = {"image_shape": data.image_shape} | model
+        if model.get("model") == "cvae" and "condition" not in model:
+            asked["condition"] = 1 + max(int(labels.max()) for labels in labels_of(data))
+        untrained = build(asked, Stream(training.seed).split("initial weights"))
+        run = cls(folder, source or {"name_or_path": data.name}, Trainer(untrained.to(device), training), device)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,7 +83,7 @@ class Run:
         training = TrainingConfig(**metadata["training"])
         training = replace(training, epochs=epochs) if epochs is not None else training
         device = device or metadata["device"]
-        trainer = Trainer(VAE(rng=Stream(0), **metadata["model"]).to(device), training)
+        trainer = Trainer(build(metadata["model"], Stream(0)).to(device), training)
         trainer.load_state(arrays, metadata)
         run = cls(folder, metadata["data"], trainer, device)
         run.metrics = [line for line in _read_lines(folder / METRICS) if line["epoch"] <= trainer.epochs_done]
@@ -91,7 +97,7 @@ class Run:
         """Write metrics, checkpoint and config, each whole.  The metrics go first: a line without its checkpoint is dropped and made
         again, a checkpoint without its line could not be mended."""
         arrays, metadata = self.trainer.state()
-        metadata |= {"minivae": VERSION, "data": self.source, "device": self.device, "model": self.model.config()}
+        metadata |= {"minivae": VERSION, "data": self.source, "device": self.device, "model": description(self.model)}
         lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
         write_atomically(self.folder / METRICS, lines.encode())
         save(self.folder / CHECKPOINT, arrays, metadata)
@@ -109,22 +115,38 @@ class Run:
         if self.model.image_shape != data.image_shape:
             raise UsageError(f"{data.name} has images {data.image_shape}, the model was trained on {self.model.image_shape}")
         config = self.trainer.config
+        labels, test_labels = labels_of(data) if self.model.condition else (None, None)
+        few = max(500 // config.samples, 1)
         while self.epochs_done < config.epochs:
             start = perf_counter()
-            train = self.trainer.epoch(data.train_images, step)
+            train = self.trainer.epoch(data.train_images, step, labels)
             seconds = perf_counter() - start
-            test = losses(self.model, data.test_images, config.seed, config.beta)
-            self.metrics.append({"epoch": self.epochs_done, "seconds": round(seconds, 3), "train": train, "test": test})
+            test = losses(
+                self.model, data.test_images, config.seed, 1.0, few, test_labels, objective=config.loss(), binarized=config.binarize
+            )
+            line = {"epoch": self.epochs_done, "seconds": round(seconds, 3), "train": train, "test": test}
+            line |= measure(self.model, data.test_images, test_labels, config.seed, lambda x: like(self.model, x))
+            self.metrics.append(line)
+            warning = alarm(self.metrics)
+            if warning is not None:
+                line["warning"] = warning
             self.save()
             if epoch is not None:
                 epoch(self.metrics[-1])
+
+
+def labels_of(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Of the training and of the test images; UsageError where there are none."""
+    if data.train_labels is None or data.test_labels is None:
+        raise UsageError(f"{data.name} has no labels to tell a cvae; train a vae, or name data that has them")
+    return data.train_labels, data.test_labels
 
 
 def load_model(path: str | Path) -> VAE:
     """The model of a run folder or of a model.npz, ready to evaluate: `load_model("runs/first").images(z)`."""
     path = Path(path)
     arrays, metadata = load(path / CHECKPOINT if path.is_dir() else path)
-    model = VAE(rng=Stream(0), **metadata["model"])
+    model = build(metadata["model"], Stream(0))
     model.load_state({name.removeprefix("model/"): a for name, a in arrays.items() if name.startswith("model/")})
     model.train(False)
     return model

@@ -1,0 +1,108 @@
+"""The conditional VAE: z ~ p(z | c), x ~ p(x | z, c), and an encoder q(z | x, c).
+
+K. Sohn, H. Lee and X. Yan, "Learning structured output representation using deep conditional generative models", 2015.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import Array, xp
+from ..data import to_float
+from ..distributions import Gaussian, StandardGaussian
+from ..engine import Tensor
+from ..errors import ShapeError, UsageError
+from ..random import Stream
+from .networks import mlp
+from .vae import VAE
+
+PRIORS = ("fixed", "learned")
+
+
+class CVAE(VAE):
+    """A VAE that is told something beside the image: a label, or any numbers, such as a part of the image.
+
+    Said what, `model.given(c)` is a model like any other: `elbo(model.given(labels), x, rng)`.
+
+    condition     classes of a label, or length of the vector c
+    prior_kind    "fixed": p(z | c) = N(0, I);  "learned": N(m(c), s(c)^2) by a network with one hidden layer, starting from N(0, I)
+    options       the VAE's
+    """
+
+    given_c: Array | None = None  # (N, condition)
+
+    def __init__(self, image_shape: Sequence[int], rng: Stream, condition: int, prior_kind: str = "fixed", **options: Any):
+        if condition < 1 or prior_kind not in PRIORS:
+            raise UsageError(f"CVAE: condition is {condition}, prior is {prior_kind!r}; need at least 1, and one of {', '.join(PRIORS)}")
+        self.condition, self.prior_kind = condition, prior_kind
+        super().__init__(image_shape, rng, **options)
+        if prior_kind == "learned":
+            self.prior_network = mlp((condition, max(self.hidden, default=condition), 2 * self.latent), rng, "tanh")
+            for p in self.prior_network.layers[-1].parameters():
+                p.data[...] = 0
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | {"condition": self.condition, "prior_kind": self.prior_kind}
+
+    def given(self, c: Any) -> "CVAE":
+        """The model of images of which c is known; it shares all weights with this one.
+
+        c    labels, integers (N,) from 0 to condition - 1; or numbers (N, ...), condition of them each: floats, or bytes, which are
+             taken as pixels are, over 255.  N is 1 where all images share it
+        """
+        own = self.parameters()[0].data
+        module = xp(own)
+        c = module.atleast_1d(module.asarray(c))
+        if c.dtype.kind in "iu" and c.ndim == 1 and c.dtype != np.uint8:
+            if c.size and not 0 <= int(c.min()) <= int(c.max()) < self.condition:
+                raise UsageError(f"CVAE: labels run from {c.min()} to {c.max()}; the model knows 0 to {self.condition - 1}")
+            told = c[:, None] == module.arange(self.condition)
+        else:
+            told = (to_float(c) if c.dtype == np.uint8 else c).reshape(len(c), -1)
+        if told.shape[1] != self.condition:
+            raise ShapeError(f"CVAE: c is {c.dtype} {c.shape}; need integers (N,), or numbers (N, ...), {self.condition} for each image")
+        known = copy(self)
+        known.given_c = told.astype(own.dtype)
+        return known
+
+    @property
+    def prior(self) -> Any:
+        """p(z | c)"""
+        if self.prior_kind == "fixed":
+            return StandardGaussian()
+        return Gaussian(*ops.split(self.prior_network(self.told()), 2))
+
+    def told(self) -> Array:
+        if self.given_c is None:
+            raise UsageError("CVAE: nothing is said about the images; use model.given(labels)")
+        return self.given_c
+
+    def beside(self, a: Any) -> Tensor:
+        """c beside each row of a.     (..., F) -> (..., F + condition)"""
+        c = self.told()
+        if len(c) not in (1, a.shape[-2]):
+            raise ShapeError(f"CVAE: c is given for {len(c)} images, there are {a.shape[-2]}; need as many, or 1 for all")
+        return ops.concatenate([a, xp(c).broadcast_to(c, (*a.shape[:-1], self.condition))], axis=-1)
+
+    def statistics_of(self, x: Any) -> Tensor:
+        layers = self.encoder.layers
+        self.check_images(x)
+        for layer in layers[: self.join]:
+            x = layer(x)
+        x = self.beside(x)
+        for layer in layers[self.join :]:
+            x = layer(x)
+        return x
+
+    def decoder_input(self, z: Any) -> Tensor:
+        return self.beside(super().decoder_input(z))
+
+    def draw(self, rng: Stream, n: int) -> Tensor:
+        """Codes from p(z | c), for the c that is given.     -> (n, K)"""
+        prior = self.prior
+        if isinstance(prior, StandardGaussian):
+            return super().draw(rng, n)
+        return Gaussian(ops.broadcast_to(prior.mean, (n, self.latent)), ops.broadcast_to(prior.logvar, (n, self.latent))).sample(rng)

@@ -1,0 +1,43 @@
+"""The alarm for posterior collapse: q(z | x) = p(z) for every image, the KL is zero, and the decoder draws one image for all.
+
+S. R. Bowman et al., "Generating sentences from a continuous space", 2016, section 3.1; J. Lucas et al., "Don't blame the ELBO!", 2019.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data import batches
+from ..models import AE, activity, given
+from ..random import Stream
+
+SEEN = 1000  # images: the variance of their means, which active_units asks for, is then known to 5%
+SILENT = 0.01  # nats
+PATIENCE = 3  # epochs
+
+
+def measure(model: Any, images: np.ndarray, conditions: np.ndarray | None, seed: int, on_device: Any) -> dict[str, Any]:
+    """{"active_units": how many, "latent_kl": nats of each}, on the first images; an autoencoder has no KL to report."""
+    n = min(len(images), SEEN)
+    model.train(False)
+    told = given(model, None if conditions is None else conditions[:n])
+    x = on_device(next(batches(images[:n], n)))
+    found = activity(told, x, Stream(seed).split("noise of the alarm"))
+    units = {"active_units": int(found.active.sum())}
+    return units if isinstance(model, AE) else units | {"latent_kl": [round(float(kl), 4) for kl in found.kl]}
+
+
+def alarm(lines: Sequence[dict[str, Any]]) -> str | None:
+    """A sentence in the epoch that makes PATIENCE of them in a row in which no latent said anything; lines of metrics.jsonl."""
+
+    def silent(line: dict[str, Any]) -> bool:
+        return "latent_kl" in line and max(line["latent_kl"]) < SILENT
+
+    last = lines[-PATIENCE:]
+    if len(last) < PATIENCE or not all(map(silent, last)) or (len(lines) > PATIENCE and silent(lines[-PATIENCE - 1])):
+        return None
+    return (
+        f"the posterior has collapsed: the KL of each of the {len(last[-1]['latent_kl'])} latents has been below {SILENT} nats for "
+        f"{PATIENCE} epochs, and the decoder draws one image for all; lower beta, let it rise slowly (kl_warmup), or allow free bits"
+    )

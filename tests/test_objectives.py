@@ -1,0 +1,217 @@
+"""Objectives: what each adds to the ELBO, at the points where that is known."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import minivae as mv
+from minivae import Adam, Stream, Tensor, UsageError, gradients, no_graph
+from minivae.distributions import Gaussian, StandardGaussian
+from minivae.evaluate import elbo_surgery
+from minivae.evaluate.surgery import log_aggregate
+from minivae.gradcheck import frozen, gradcheck
+from minivae.models import critic
+from minivae.nn import Dense, Module
+from minivae.objectives import (
+    capacity,
+    elbo,
+    factor_vae,
+    free_bits,
+    importance_weighted,
+    iwae,
+    minibatch_parts,
+    regularizer,
+    shuffle_latents,
+    total_correlation,
+)
+from minivae.quadrature import log_marginal
+
+X = np.random.default_rng(0).uniform(size=(6, 4, 3, 1)).astype(np.float32)
+
+
+def vae(latent: int = 3) -> mv.VAE:
+    model = mv.VAE((4, 3, 1), Stream(1), latent=latent, hidden=(5,), activation="tanh")
+    for p in model.parameters():
+        p.data += 0.3 * Stream(2).normal(p.shape)
+    return model
+
+
+def slopes(loss, model):
+    return gradients(loss, model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("objective", "options"),
+    [
+        (regularizer, {}),
+        (capacity, {"beta": 3.0, "capacity": 0.1}),
+        (capacity, {"beta": 3.0, "capacity": 99.0}),
+        (free_bits, {"free": 0.3}),
+        (iwae, {"samples": 3}),
+        (total_correlation, {"size": 20, "beta": 3.0}),
+    ],
+)
+def test_gradients_are_right(objective, options):
+    report = gradcheck(frozen(objective, vae(), X, Stream(5), **options), elements=3, directions=1)
+    assert report.ok, report
+
+
+def test_beta_zero_is_the_reconstruction_and_the_regularizer_is_the_rest():
+    model = vae()
+    both, rec = elbo(model, X, Stream(0)), elbo(model, X, Stream(0), beta=0.0)
+    reg = regularizer(model, X, Stream(0))
+    assert rec.loss.item() == pytest.approx(rec.reconstruction.data.mean(), rel=1e-6)
+    assert both.loss.item() == pytest.approx(rec.loss.item() + reg.loss.item(), rel=1e-6)
+    names = list(model.named_parameters())
+    for name, g in zip(names, slopes(reg.loss, model), strict=True):
+        assert g.any() == name.startswith("encoder"), name  # no gradient reaches the decoder
+    for a, b, c in zip(slopes(both.loss, model), slopes(rec.loss, model), slopes(reg.loss, model), strict=True):
+        assert_allclose(a, b + c, atol=2e-6 * abs(a).max())
+
+
+def test_the_pull_of_a_capacity_vanishes_where_it_is_met():
+    model = vae()
+    terms = elbo(model, X, Stream(0))
+    met = terms.kl.mean().item()
+    assert_array_equal(
+        np.concatenate([g.ravel() for g in slopes(capacity(model, X, Stream(0), 1000.0, met).loss, model)]),
+        np.concatenate([g.ravel() for g in slopes(elbo(model, X, Stream(0), beta=0.0).loss, model)]),
+    )
+    for side, sign in ((met - 0.5, 1), (met + 0.5, -1)):
+        loss = capacity(model, X, Stream(0), 7.0, side).loss
+        assert loss.item() == pytest.approx(terms.reconstruction.data.mean() + 7 * 0.5, rel=1e-5)
+        expected = slopes(elbo(model, X, Stream(0), beta=7.0 * sign).loss, model)
+        for a, b in zip(slopes(loss, model), expected, strict=True):
+            assert_allclose(a, b, atol=1e-5 * abs(b).max())
+
+
+def test_free_bits_cost_nothing_up_to_their_number():
+    model = vae()
+    q = model.encode(X)
+    each = (0.5 * (q.mean.data**2 + np.exp(q.logvar.data) - q.logvar.data - 1)).mean(axis=0)  # nats of each latent
+    free = float(np.sort(each)[1]) + 1e-3  # two below, one above
+    terms, plain = free_bits(model, X, Stream(0), free=free), elbo(model, X, Stream(0))
+    assert terms.loss.item() == pytest.approx(plain.reconstruction.data.mean() + 2 * free + each.max(), rel=1e-5)
+    assert_allclose(terms.kl.data, plain.kl.data, rtol=1e-5)
+    assert free_bits(model, X, Stream(0), free=0.0).loss.item() == pytest.approx(plain.loss.item(), rel=1e-6)
+    all_free = slopes(free_bits(model, X, Stream(0), free=50.0).loss, model)
+    for a, b in zip(all_free, slopes(elbo(model, X, Stream(0), beta=0.0).loss, model), strict=True):
+        assert_allclose(a, b, atol=2e-6 * abs(b).max())
+
+
+def test_one_importance_sample_is_an_elbo_and_more_are_nearer_to_log_p():
+    model = vae(1)
+    terms = importance_weighted(model, X, Stream(0), 1)
+    assert terms.loss.item() == pytest.approx((terms.reconstruction.data + terms.kl.data).mean(), rel=1e-6)
+    model.to(dtype=np.float64)
+    x = X.astype(np.float64)
+    exact = -log_marginal(model, x).log_p.mean()
+    with no_graph():
+        runs = {k: np.array([iwae(model, x, Stream(seed), k).item() for seed in range(60)]) for k in (1, 5, 50)}
+    mean, error = ({k: f(values) for k, values in runs.items()} for f in (np.mean, lambda v: v.std() / np.sqrt(60)))
+    assert mean[1] > mean[5] > mean[50] > exact - 5 * error[50]
+    assert mean[50] - exact < 0.1 * (mean[1] - exact)
+
+
+def test_the_batch_of_all_data_makes_the_parts_of_surgery():
+    """Minibatch-weighted sampling is then off by constants alone: log N for q(z), and for each q(z_k)."""
+    rng = np.random.default_rng(3)
+    n, k = 40, 3
+    mean, logvar = rng.normal(size=(n, k)), rng.normal(size=(n, k)) - 1
+    mean[:, 1] += mean[:, 0]  # a correlation to find
+    q = Gaussian(mean, logvar)
+    draws = [q.sample(Stream(seed)) for seed in range(200)]
+    found = np.array([[part.data.mean() for part in minibatch_parts(q, StandardGaussian(), z, n)] for z in draws])
+    joint, marginals = log_aggregate(draws[0].data, mean, logvar)
+    assert_allclose(found[0, 1], (joint - marginals.sum(axis=1)).mean() + (k - 1) * math.log(n), rtol=1e-10)
+    surgery = elbo_surgery(mean, logvar, Stream(9), samples=200)
+    exact = np.array([surgery.mutual_information, surgery.total_correlation, surgery.dimension_kl.sum()])
+    noise = np.array([surgery.mutual_information_error, surgery.total_correlation_error, surgery.dimension_kl_error.sum()])
+    bias = np.array([1, k - 1, -k]) * math.log(n)
+    assert (abs(found.mean(axis=0) - bias - exact) < 5 * (found.std(axis=0) / np.sqrt(200) + noise)).all()
+    assert surgery.total_correlation > 0.1
+
+
+def test_the_parts_sum_to_the_divergence_whatever_the_batch():
+    model = vae()
+    q = model.encode(X)
+    z = q.sample(Stream(0))
+    expected = (q.log_prob(z) - StandardGaussian().log_prob(z)).data
+    for size in (6, 1000):
+        assert_allclose(sum(part.data for part in minibatch_parts(q, StandardGaussian(), z, size)), expected, rtol=1e-4, atol=1e-5)
+    terms = total_correlation(model, X, Stream(0), size=1000, beta=1.0)
+    assert terms.loss.item() == pytest.approx((terms.reconstruction.data + expected).mean(), rel=1e-5)
+    with pytest.raises(UsageError, match="the data are 5 images"):
+        total_correlation(model, X, Stream(0), size=5)
+
+
+def test_each_player_has_a_loss_of_its_own():
+    model, judge = vae(), critic(3, Stream(4), (6,))
+    terms, loss = factor_vae(model, judge, X, X[::-1], Stream(0), gamma=2.0)
+    assert not any(g.any() for g in slopes(loss, model))
+    assert all(g.any() for g in slopes(loss, judge))
+    z = model.encode(X).sample(Stream(0))
+    assert terms.loss.item() == pytest.approx(elbo(model, X, Stream(0)).loss.item() + 2 * judge(z).data.mean(), rel=1e-5)
+    for pick, player in ((lambda pair: pair[0].loss, model), (lambda pair: pair[1], judge)):
+
+        def one(_, x, rng, pick=pick):
+            return pick(factor_vae(model, judge, x, x[::-1], rng, gamma=2.0))
+
+        report = gradcheck(frozen(one, player, X, Stream(5)), elements=3, directions=1)
+        assert report.ok, report
+
+
+def test_shuffled_latents_keep_their_marginals_and_lose_their_company():
+    z = np.repeat(np.random.default_rng(0).normal(size=(2000, 1)), 3, axis=1)
+    shuffled = shuffle_latents(z, Stream(0))
+    assert_array_equal(np.sort(shuffled, axis=0), np.sort(z, axis=0))
+    assert abs(np.corrcoef(shuffled.T) - np.eye(3)).max() < 5 / np.sqrt(2000)
+
+
+class Shown:
+    """A model whose codes are the images: two numbers that are correlated."""
+
+    latent = 2
+
+    def encode(self, x):
+        return Gaussian(x, np.full_like(x, -20.0))
+
+    def decode(self, z):
+        return Gaussian(z, np.zeros_like(z.data))
+
+    def divergence(self, q, z):
+        return Tensor(np.zeros(len(z.data), np.float32))
+
+
+class Quadratic(Module):
+    """A critic that can be exact for Gaussians: their log-ratio is linear in squares and products."""
+
+    def __init__(self):
+        self.dense = Dense(3, 1, Stream(0))
+
+    def forward(self, z):
+        data = z.data if isinstance(z, Tensor) else z
+        return self.dense(np.stack([data[:, 0] ** 2, data[:, 1] ** 2, data[:, 0] * data[:, 1]], axis=1))
+
+
+def test_a_trained_critic_knows_the_total_correlation():
+    """Of a Gaussian with correlation r it is -1/2 log(1 - r^2), the mean of log q(z) / q(z_1) q(z_2) =
+    -1/2 log(1 - r^2) - r^2 / 2 (1 - r^2) (z_1^2 + z_2^2) + r / (1 - r^2) z_1 z_2.
+
+    200,000 draws leave 1% of noise in each coefficient."""
+    r, judge, draws = 0.7, Quadratic(), Stream(1)
+
+    def pairs(n: int) -> np.ndarray:
+        a, b = draws.normal((2, n))
+        return np.stack([a, r * a + math.sqrt(1 - r * r) * b], axis=1)
+
+    optimizer = Adam(judge.parameters(), 3e-2)
+    for i in range(600):
+        optimizer.lr = 3e-2 if i < 400 else 1e-3  # to walk, then to average
+        optimizer.step(slopes(factor_vae(Shown(), judge, pairs(1000), pairs(1000), draws)[1], judge))
+    exact = np.array([-r * r / 2, -r * r / 2, r]) / (1 - r * r)
+    assert_allclose(judge.dense.w.data[:, 0], exact, rtol=0.05)
+    assert_allclose(judge.dense.b.item(), -0.5 * math.log(1 - r * r), rtol=0.05)
+    assert judge(pairs(20_000)).data.mean() == pytest.approx(-0.5 * math.log(1 - r * r), rel=0.05)
