@@ -44,7 +44,7 @@ def adam(
         if flat.shape != (size,) or flat.dtype != F or not flat.flags.c_contiguous:
             raise ShapeError(f"adam: p, m, v are {p.shape}, {m.shape}, {v.shape}; need flat contiguous float32 arrays of one size")
     # a copy must live until the kernel has read it
-    held = [g if g.dtype is FLOAT32 and g.flags.c_contiguous else np.ascontiguousarray(g, F) for g in gradients]
+    held = [g if type(g) is np.ndarray and g.dtype is FLOAT32 and g.flags.c_contiguous else np.ascontiguousarray(g, F) for g in gradients]
     layout, tasks, numbers = _layout(tuple([g.size for g in held]), tuple(offsets), size)
     addresses = np.array([_address(g) for g in held], np.int64)
     rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
