@@ -135,7 +135,7 @@ def main() -> None:
         return
     for index in range(len(LAYERS)):
         check_results(index, 2)
-    print("all ways agree within the rounding bound on every layer; so do the weight gradients\n")
+    print("holds: all ways agree within the rounding bound on every layer; so do the weight gradients\n")
     arguments = ["--blas", *(["--tiny"] if chosen.tiny else [])]
     blas = [float(number) for number in in_a_process(Path(__file__), arguments, numba.get_num_threads()).split()]
     print(f"{'':<20}{'seven loops':>22}{'im2col + BLAS':>22}{'library':>22}{'library':>12}")

@@ -276,7 +276,7 @@ def main() -> None:
     sizes = (128,) if chosen.tiny else (256, 512, 1024) if chosen.full else (512,)
     seconds, small = (0.01, 24) if chosen.tiny else (0.3, 96)
     check_results(sizes[0], small)
-    print(f"every step gives the product: within the rounding bound at n = {sizes[0]}; one and all threads agree to the bit")
+    print(f"holds: every step gives the product: within the rounding bound at n = {sizes[0]}; one and all threads agree to the bit")
     peaks = peak(1, seconds), peak(numba.get_num_threads(), seconds)
     print(f"the tile is {ROWS} x {WIDTH}: {ROWS} rows of 2 vectors of {LANES} floats")
     for name in list(STEPS)[4:7]:
