@@ -1,4 +1,4 @@
-"""What a VAE does to rows of numbers: Bernoulli log-likelihoods, the Gaussian sample and its KL, log-sum-exp.
+"""What a VAE does to rows of numbers: Bernoulli log-likelihoods, the KL divergence of a Gaussian, log-sum-exp.
 
 A kernel does the rows from `start` to `stop`; its parallel twin at the end of the file hands out such ranges.  No sum crosses rows, so
 that the bits of a result do not depend on the number of threads.
@@ -62,23 +62,6 @@ def _scale_rows(start, stop, matrix, factor, scaled):
 # --- Gaussian ------------------------------------------------------------------------------------------------------------------------
 
 
-def reparameterize(mean: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> np.ndarray:
-    """z = mean + e^(logvar / 2) eps.   three (N, K) -> (N, K)"""
-    mean, logvar, eps = alike("reparameterize", mean, logvar, eps)
-    z = np.empty(mean.shape, F)
-    run(_reparameterize, _reparameterize_parallel, mean, logvar, eps, z)
-    return z
-
-
-def reparameterize_vjp(g: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(gmean, glogvar, geps) = (g, g eps sigma / 2, g sigma), sigma = e^(logvar / 2); gmean is g itself.   three (N, K) -> three (N, K)"""
-    gmean = g
-    g, logvar, eps = alike("reparameterize_vjp", g, logvar, eps)
-    glogvar, geps = np.empty(g.shape, F), np.empty(g.shape, F)
-    run(_reparameterize_vjp, _reparameterize_vjp_parallel, g, logvar, eps, glogvar, geps)
-    return gmean, glogvar, geps
-
-
 def gaussian_kl_standard(mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
     """KL(N(mean, e^logvar) || N(0, 1)) = 1/2 sum_k mean^2 + (e^logvar - 1 - logvar), in nats.   two (N, K) -> (N,)"""
     mean, logvar = alike("gaussian_kl_standard", mean, logvar)
@@ -93,24 +76,6 @@ def gaussian_kl_standard_vjp(g: np.ndarray, mean: np.ndarray, logvar: np.ndarray
     gmean, glogvar = np.empty(mean.shape, F), np.empty(mean.shape, F)
     run(_kl_vjp, _kl_vjp_parallel, mean, logvar, per_row(g, mean), gmean, glogvar)
     return gmean, glogvar
-
-
-@kernel
-def _reparameterize(start, stop, mean, logvar, eps, z):
-    for i in range(start, stop):
-        mean_row, logvar_row, eps_row, z_row = row(mean, i), row(logvar, i), row(eps, i), row(z, i)
-        for k in range(z_row.size):
-            z_row[k] = mean_row[k] + exp(F(0.5) * logvar_row[k]) * eps_row[k]
-
-
-@kernel
-def _reparameterize_vjp(start, stop, g, logvar, eps, glogvar, geps):
-    for i in range(start, stop):
-        g_row, logvar_row, eps_row, glogvar_row, geps_row = row(g, i), row(logvar, i), row(eps, i), row(glogvar, i), row(geps, i)
-        for k in range(g_row.size):
-            g_sigma = g_row[k] * exp(F(0.5) * logvar_row[k])
-            geps_row[k] = g_sigma
-            glogvar_row[k] = F(0.5) * eps_row[k] * g_sigma
 
 
 @kernel
@@ -205,18 +170,6 @@ def _bernoulli_parallel(task, logits, x, log_prob, residual):
 def _scale_rows_parallel(task, matrix, factor, scaled):
     for t in numba.prange((len(matrix) + task - 1) // task):
         _scale_rows(t * task, min((t + 1) * task, len(matrix)), matrix, factor, scaled)
-
-
-@kernel(parallel=True)
-def _reparameterize_parallel(task, mean, logvar, eps, z):
-    for t in numba.prange((len(mean) + task - 1) // task):
-        _reparameterize(t * task, min((t + 1) * task, len(mean)), mean, logvar, eps, z)
-
-
-@kernel(parallel=True)
-def _reparameterize_vjp_parallel(task, g, logvar, eps, glogvar, geps):
-    for t in numba.prange((len(g) + task - 1) // task):
-        _reparameterize_vjp(t * task, min((t + 1) * task, len(g)), g, logvar, eps, glogvar, geps)
 
 
 @kernel(parallel=True)

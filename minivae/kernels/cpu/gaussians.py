@@ -9,6 +9,7 @@ import math
 import numba
 import numpy as np
 
+from ...errors import ShapeError
 from .elementwise import BLOCK, PARALLEL_FROM
 from .jit import kernel
 from .rows import row, rows
@@ -19,7 +20,7 @@ HALF_LOG_2PI = F(0.5 * math.log(2 * math.pi))
 
 def log_prob(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
     """-1/2 sum_k ((x - mean) / sigma)^2 + log sigma^2 + log 2 pi, sigma^2 = e^logvar, in nats.   (R, K), two (M, K) -> (R,)"""
-    x, mean, logvar = rows(x), rows(mean), rows(logvar)
+    x, mean, logvar = _fit(x, mean, logvar)
     value = np.empty(len(x), F)
     _over(_log_prob, _log_prob_parallel, len(x), x, mean, logvar, value)
     return value
@@ -27,7 +28,7 @@ def log_prob(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
 
 def log_prob_vjp(g: np.ndarray, x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(gx, gmean, glogvar).   (R,), (R, K), two (M, K) -> (R, K), two (M, K)"""
-    x, mean, logvar = rows(x), rows(mean), rows(logvar)
+    x, mean, logvar = _fit(x, mean, logvar)
     gx, gmean, glogvar = np.empty(x.shape, F), np.empty(mean.shape, F), np.empty(mean.shape, F)
     _over(_log_prob_vjp, _log_prob_vjp_parallel, len(mean), x, mean, logvar, np.ascontiguousarray(g, F), gx, gmean, glogvar)
     return gx, gmean, glogvar
@@ -43,7 +44,7 @@ def standard_log_prob(x: np.ndarray) -> np.ndarray:
 
 def sample(mean: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> np.ndarray:
     """z = mean + sigma eps.   two (M, K), (R, K) -> (R, K)"""
-    mean, logvar, eps = rows(mean), rows(logvar), rows(eps)
+    eps, mean, logvar = _fit(eps, mean, logvar)
     z = np.empty(eps.shape, F)
     _over(_sample, _sample_parallel, len(eps), eps, mean, logvar, z)
     return z
@@ -51,10 +52,21 @@ def sample(mean: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> np.ndarray:
 
 def sample_vjp(g: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(gmean, glogvar) = (sum g, sum g eps sigma / 2) over the samples of a row.   (R, K), (M, K), (R, K) -> two (M, K)"""
-    g, logvar, eps = rows(g), rows(logvar), rows(eps)
+    if g.shape != eps.shape:
+        raise ShapeError(f"the gradient is {g.shape}, the noise is {eps.shape}; need equal shapes")
+    g, (eps, logvar) = rows(g), _fit(eps, logvar)
     gmean, glogvar = np.empty(logvar.shape, F), np.empty(logvar.shape, F)
     _over(_sample_vjp, _sample_vjp_parallel, len(logvar), g, logvar, eps, gmean, glogvar)
     return gmean, glogvar
+
+
+def _fit(x: np.ndarray, *parameters: np.ndarray) -> list[np.ndarray]:
+    """All as `rows`, if x holds samples for parameters of one shape: a kernel would read beyond their ends."""
+    for a in parameters:
+        if a.shape != parameters[0].shape or x.shape[1:] != a.shape[1:] or (len(x) and (not len(a) or len(x) % len(a))):
+            shapes = " and ".join(str(b.shape) for b in parameters)
+            raise ShapeError(f"Gaussian samples are {x.shape}, their parameters {shapes}; need (k M, K) and (M, K)")
+    return [rows(x), *(rows(a) for a in parameters)]
 
 
 def _over(serial, parallel, count, x, *others):
