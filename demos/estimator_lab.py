@@ -6,12 +6,11 @@ A linear decoder with Gaussian noise, whose posterior is known, and an encoder t
 an integral is an integral.  Writes estimator_variance.png and estimator_snr.png; claims that do not hold end the program with a sentence.
 """
 
-import argparse
 import math
 from functools import partial
-from pathlib import Path
 
 import numpy as np
+import stage
 from matplotlib.figure import Figure
 
 from minivae import Stream, plots
@@ -85,38 +84,26 @@ def slope(samples: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
     return float(each.mean()), float(each.std(ddof=1) / math.sqrt(len(each)))
 
 
-def claim(text: str, holds: bool) -> None:
-    print(f"{'holds' if holds else 'FAILS'}: {text}")
-    if not holds:
-        raise SystemExit(f"the claim does not hold: {text}")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--tiny", action="store_true", help="seconds: the same claims from fewer samples")
-    size.add_argument("--full", action="store_true", help="ten times the samples")
-    parser.add_argument("--out", type=Path, default=Path("."), help="the folder for the figures")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-
+    options = stage.options(__doc__)
     for k in (1, 2):
         print(f"bias at k = {k}:", ", ".join(f"{name} {b:.0e}" for name, b in biases(0.3, k).items()))
     one, two = biases(0.3, 1), biases(0.3, 2)
-    claim("all six are unbiased for the ELBO", max(one.values()) < 1e-10)
+    stage.claim("all six are unbiased for the ELBO", max(one.values()) < 1e-10)
     only_for_one = ("closed-form KL", "sticking the landing")
-    claim("for two samples the others are, by quadrature", max(b for name, b in two.items() if name not in only_for_one) < 1e-7)
-    claim("and sticking the landing is not", two["sticking the landing"] > 0.01)
+    stage.claim("for two samples the others are, by quadrature", max(b for name, b in two.items() if name not in only_for_one) < 1e-7)
+    stage.claim("and sticking the landing is not", two["sticking the landing"] > 0.01)
 
     landed = moments(sticking_the_landing, MODEL, X, *encoder(0.0)).variance.max()
-    claim("where q is the posterior, sticking the landing has no variance", landed < 1e-25)
+    stage.claim("where q is the posterior, sticking the landing has no variance", landed < 1e-25)
     mismatches = np.geomspace(0.01, 1.0, 5 if options.tiny else 15)
     variance = variances(mismatches, 1)
     near = {name: v[0] for name, v in variance.items()}
-    claim("near it the reparameterized gradient still scatters, 1,000 times as much", near["reparameterized"] > 1e3 * min(near.values()))
-    claim("and the score function more than that", near["score function"] > near["reparameterized"])
-    variance_figure(mismatches).savefig(options.out / "estimator_variance.png", dpi=150)
+    stage.claim(
+        "near it the reparameterized gradient still scatters, 1,000 times as much", near["reparameterized"] > 1e3 * min(near.values())
+    )
+    stage.claim("and the score function more than that", near["score function"] > near["reparameterized"])
+    stage.save(variance_figure(mismatches), options.out / "estimator_variance.png")
 
     samples = np.array([1, 4, 16, 64, 256] if options.tiny else [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024])
     repetitions = 100 if options.tiny else 2000 if options.full else 200
@@ -125,8 +112,8 @@ def main() -> None:
     for name, law in laws.items():
         found, error = slope(samples, curves[name])
         # 5 standard errors, and 0.05 for the terms of order k^-3/2 that the law, an asymptote, leaves out past k = 16
-        claim(f"SNR of {name}: slope {found:.3f} ± {error:.3f}, the law is {law:+g}", abs(found - law) < 5 * error + 0.05)
-    plots.signal_to_noise(samples, curves).savefig(options.out / "estimator_snr.png", dpi=150)
+        stage.claim(f"SNR of {name}: slope {found:.3f} ± {error:.3f}, the law is {law:+g}", abs(found - law) < 5 * error + 0.05)
+    stage.save(plots.signal_to_noise(samples, curves), options.out / "estimator_snr.png")
 
 
 if __name__ == "__main__":

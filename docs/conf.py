@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # what is built describes the sources beside it, not an installed copy
+# what is built describes the sources beside it, not an installed copy
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "demos")]
 os.environ |= {"COLUMNS": "110", "NO_COLOR": "1"}  # the width of the --help that the command line's page shows
 
 from minivae.version import VERSION  # noqa: E402

@@ -2,11 +2,11 @@
 
 import io
 
+import estimator_lab as lab
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from demos import estimator_lab as lab
 from minivae import Stream, plots
 
 

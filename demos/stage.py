@@ -1,0 +1,68 @@
+"""What every demo shares: its command line, the digits, training with a bar, and claims that may fail."""
+
+import argparse
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from minivae import data, training
+
+
+def options(doc: str) -> Namespace:
+    """--tiny, --full, --out DIR, --seed N and --data-dir DIR; the first line of `doc` says what the demo is."""
+    parser = argparse.ArgumentParser(description=doc.strip().splitlines()[0])
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--tiny", action="store_true", help="seconds instead of minutes: the claims are held to weaker limits")
+    size.add_argument("--full", action="store_true", help="the real thing")
+    parser.add_argument("--out", type=Path, default=Path("."), help="the folder for the figures (default: this one)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--data-dir", type=Path, help="the folder with MNIST, for --full")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    return asked
+
+
+def pick(asked: Namespace, tiny: Any, usual: Any, full: Any) -> Any:
+    """The setting of the size that was asked for."""
+    return tiny if asked.tiny else full if asked.full else usual
+
+
+def digits(asked: Namespace) -> data.Dataset:
+    """5,000 real digits; all of MNIST with --full."""
+    return data.load("mnist", asked.data_dir) if asked.full else data.load("digits5k")
+
+
+def train(
+    model: Any,
+    images: np.ndarray,
+    epochs: int,
+    conditions: np.ndarray | None = None,
+    objective: Any = None,
+    name: str = "training",
+    **settings: Any,
+) -> list[dict[str, float]]:
+    """Train for some epochs, with a bar; settings are those of a TrainingConfig.  Returns what each epoch reports."""
+    trainer = training.Trainer(model, training.TrainingConfig(epochs=epochs, **settings), objective)
+    bar = tqdm(range(epochs), desc=name, unit="epoch", leave=False, delay=2)
+    reports = []
+    for _ in bar:
+        reports.append(trainer.epoch(images, conditions=conditions))
+        bar.set_postfix(loss=f"{reports[-1]['loss']:.1f}")
+    return reports
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a figure, and say so."""
+    figure.savefig(file, dpi=150)
+    print(f"wrote {file}")
+
+
+def claim(text: str, holds: bool) -> None:
+    """Print a claim of the demo, with its numbers; one that does not hold ends the program."""
+    print(f"{'holds' if holds else 'FAILS'}: {text}")
+    if not holds:
+        raise SystemExit(f"the claim does not hold: {text}")
