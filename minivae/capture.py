@@ -18,6 +18,7 @@ import numpy as np
 
 from .engine import Tensor, constant, gradients, runner
 from .kernels.cpu.jit import recorded, repeat
+from .memory import Ledger, Place
 from .random import Stream, witness
 
 LARGEST = 8  # shapes that are recorded: each holds the memory of a whole step
@@ -43,8 +44,10 @@ class Captured:
     def __call__(self, *arrays: np.ndarray) -> tuple[Results, list[np.ndarray]]:
         signature = tuple([(a.shape, a.dtype) for a in arrays])
         if signature not in self.recordings and len(self.recordings) < LARGEST:
-            made = self.recordings[signature] = Recording(self.function, self.params, arrays)
-            return made.results, made.gradients
+            made = Recording(self.function, self.params, arrays)
+            first = made.record()
+            self.recordings[signature] = made
+            return first
         recording = self.recordings.get(signature)
         if recording is None:
             return self.eager(*arrays)
@@ -75,47 +78,75 @@ class Captured:
 
 
 class Recording:
-    """The calls of one step, made while it runs, and the arrays that they work on."""
+    """The calls of one step, noted while it runs.  The arrays that they work on are laid out afresh for the replays: see memory.py."""
 
     def __init__(self, function: Callable[..., Results], params: Sequence[Tensor], arrays: Sequence[np.ndarray]):
-        self.program: list[tuple[Callable, tuple]] = []
+        self.function, self.params = function, params
+        self.calls: list[tuple[Callable, Any]] = []  # with Places for arrays
+        self.program: list[tuple[Callable, tuple]] = []  # the calls, with arrays; made at the first replay
         self.inputs = [a.copy() for a in arrays]
         self.streams: list[Stream] = []
+        self.ledger = Ledger()
+        self.ledger.keep([*self.inputs, *(p.data for p in params)])
         self.believed = False
+
+    def record(self) -> tuple[Results, list[np.ndarray]]:
+        """Run the step on the inputs, and note its calls."""
         told, run = witness.set(self.draw), runner.set(self.run)
         try:
             with recorded() as self.kernels:
-                results = function(*self.inputs)
-                self.gradients = gradients(results[0] if isinstance(results, tuple) else results, params)
+                results = self.function(*self.inputs)
+                parts = gradients(results[0] if isinstance(results, tuple) else results, self.params)
         finally:
             witness.reset(told)
             runner.reset(run)
         del self.kernels
-        self.results = _map(constant, results)  # without the graph
+        self.returned = self.noted((_map(lambda t: t.data, results), parts))
+        return _map(constant, results), parts
 
     def replay(self, arrays: Sequence[np.ndarray]) -> tuple[Results, list[np.ndarray]]:
+        if not self.program:
+            self.settle()
         for own, a in zip(self.inputs, arrays, strict=True):
             own[...] = a
         repeat(self.program)
         return self.results, self.gradients
 
+    def settle(self) -> None:
+        """Lay the arrays out, in memory that the step itself has given back by now."""
+        array = self.ledger.settle(_leaves(self.returned, Place)).array
+        self.program = [(call, _map(array, arguments)) for call, arguments in self.calls]
+        results, self.gradients = _map(array, self.returned)
+        self.results = _map(constant, results)
+        del self.calls, self.ledger
+
+    def note(self, call: Callable, *arguments: Any) -> None:
+        self.calls.append((call, self.noted(arguments)))
+
+    def noted(self, tree: Any) -> Any:
+        """Nested tuples and lists with Places for the arrays of this and earlier calls."""
+        return _map(lambda leaf: self.ledger.place(leaf, len(self.calls)) if isinstance(leaf, np.ndarray) else leaf, tree)
+
     def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Run a forward or a vjp, and record how to run it again."""
+        """Run a forward or a vjp, and note how to run it again."""
         self.kernels.clear()
+        given = _leaves(arguments)
+        self.ledger.keep(given)
         result = _with_arrays(function(*arguments, **options))
         if self.kernels and hasattr(getattr(function, "func", function), "kernels_only"):
-            self.program += self.kernels
+            for kernel, inputs in self.kernels:
+                self.note(kernel, *inputs)
         else:
-            given = _leaves(arguments)
             new = [not any(np.may_share_memory(a, b) for b in given) for a in _leaves(result)]
             if any(new):  # else it made nothing but views
-                self.program.append((_again, (function, arguments, options, _leaves(result), new)))
+                self.note(_again, function, arguments, options, _leaves(result), new)
+        self.kernels.clear()
         return result
 
     def draw(self, stream: Stream, method: str, like: Any, numbers: np.ndarray) -> None:
         if stream not in self.streams:
             self.streams.append(stream)
-        self.program.append((_draw, (getattr(stream, method), numbers.shape, like, numbers)))
+        self.note(_draw, getattr(stream, method), numbers.shape, like, numbers)
 
 
 def _draw(method: Callable, shape: tuple[int, ...], like: Any, numbers: np.ndarray) -> None:
@@ -128,25 +159,23 @@ def _again(function: Callable, arguments: tuple, options: dict, results: list[np
             own[...] = a
 
 
-def _leaves(tree: Any) -> list[np.ndarray]:
-    """The arrays in nested tuples and lists, those of Tensors too."""
-    if isinstance(tree, np.ndarray):
-        return [tree]
-    if isinstance(tree, Tensor):
-        return [tree.data]
-    return [leaf for branch in tree for leaf in _leaves(branch)] if isinstance(tree, tuple | list) else []
+def _leaves(tree: Any, kind: type = np.ndarray) -> list[Any]:
+    """The arrays, or things of another kind, in nested tuples and lists; of Tensors their arrays."""
+    leaves: list[Any] = []
+    _map(lambda leaf: leaves.append(leaf.data if isinstance(leaf, Tensor) else leaf), tree)
+    return [leaf for leaf in leaves if isinstance(leaf, kind)]
 
 
 def _with_arrays(tree: Any) -> Any:
     """NumPy's scalars, which a replay could not write to, as 0-d arrays."""
-    return np.array(tree) if isinstance(tree, np.generic) else _map(_with_arrays, tree) if isinstance(tree, tuple | list) else tree
+    return _map(lambda leaf: np.array(leaf) if isinstance(leaf, np.generic) else leaf, tree)
 
 
 def _map(function: Callable, tree: Any) -> Any:
-    """function of every branch of a tuple (named or not) or list, or of the one thing that it is."""
+    """Nested tuples (named or not) and lists of function(leaf)."""
     if isinstance(tree, list):
-        return [function(branch) for branch in tree]
+        return [_map(function, branch) for branch in tree]
     if isinstance(tree, tuple):
-        branches = [function(branch) for branch in tree]
+        branches = [_map(function, branch) for branch in tree]
         return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
     return function(tree)

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "minivae"
 
 LAYERS = [  # lowest first: a room may import what stands on an earlier line
-    ["errors", "version"],
+    ["errors", "version", "memory"],
     ["backend"],
     ["kernels"],
     ["engine", "random"],
