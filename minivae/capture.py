@@ -11,7 +11,7 @@ bit of the results and of the gradients agrees, that shape stays eager, and `why
 belong to the recording and are overwritten by the next one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,9 +137,9 @@ class Recording:
             for kernel, inputs in self.kernels:
                 self.note(kernel, *inputs)
         else:
-            new = [not any(np.may_share_memory(a, b) for b in given) for a in _leaves(result)]
-            if any(new):  # else it made nothing but views
-                self.note(_again, function, arguments, options, _leaves(result), new)
+            new = [(path, a) for path, a in _paths(result) if not any(np.may_share_memory(a, b) for b in given)]
+            if new:  # else it made nothing but views
+                self.note(_again, function, arguments, options, new)
         self.kernels.clear()
         return result
 
@@ -153,10 +153,22 @@ def _draw(method: Callable, shape: tuple[int, ...], like: Any, numbers: np.ndarr
     numbers[...] = method(shape, like)
 
 
-def _again(function: Callable, arguments: tuple, options: dict, results: list[np.ndarray], new: list[bool]) -> None:
-    for own, a, is_new in zip(results, _leaves(_with_arrays(function(*arguments, **options))), new, strict=True):
-        if is_new:
-            own[...] = a
+def _again(function: Callable, arguments: tuple, options: dict, new: list[tuple[tuple[int, ...], np.ndarray]]) -> None:
+    result = function(*arguments, **options)
+    for path, own in new:
+        a = result
+        for branch in path:
+            a = a[branch]
+        own[...] = a
+
+
+def _paths(tree: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """The arrays in nested tuples and lists, and the way to each: tree[path[0]][path[1]]..."""
+    if isinstance(tree, np.ndarray):
+        yield path, tree
+    elif isinstance(tree, tuple | list):
+        for i, branch in enumerate(tree):
+            yield from _paths(branch, (*path, i))
 
 
 def _leaves(tree: Any, kind: type = np.ndarray) -> list[Any]:
