@@ -95,6 +95,11 @@ class Gaussian:
             shape = _broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
         return ops.reparameterize(self.mean, self.logvar, rng.normal((*samples, *shape), like=_data(self.mean)))
 
+    def sample_and_kl(self, rng: Stream) -> tuple[Tensor, Tensor]:
+        """(sample(rng), kl(self, N(0, I))) in one pass.     -> (*batch, *event), (*batch)"""
+        shape = _broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
+        return ops.sample_and_kl(self.mean, self.logvar, rng.normal(shape, like=_data(self.mean)), self.event_ndim)
+
 
 class StandardGaussian:
     """N(0, I): the prior of the latent vector."""

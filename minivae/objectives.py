@@ -35,9 +35,8 @@ def elbo(model: Any, x: Any, rng: Stream, beta: float = 1.0) -> Terms:
     D. P. Kingma and M. Welling, "Auto-encoding variational Bayes", 2014, eq. 7; beta: I. Higgins et al., "beta-VAE", 2017, eq. 4.
     """
     q = model.encode(x)
-    z = q.sample(rng)
+    z, divergence = model.sample_and_divergence(q, rng)
     log_likelihood = model.decode(z).log_prob(x)
-    divergence = model.divergence(q, z)
     loss = ((divergence if beta == 1 else divergence * beta) - log_likelihood).mean()
     return Terms(loss, log_likelihood, divergence)
 

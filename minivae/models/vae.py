@@ -8,6 +8,7 @@ The other models are this one with another story for z.  What an objective asks 
     p = model.decode(z)      p.log_prob(x) -> (..., N),  p.mean the pixels
     model.prior              prior.log_prob(z)
     model.divergence(q, z)   KL(q || prior) an image, in closed form or by the sample z;  model.latent_kl(q, z) the same for each latent
+    model.sample_and_divergence(q, rng)   one sample and its divergence
 """
 
 import math
@@ -127,6 +128,13 @@ class VAE(Module):
     def divergence(self, q: Any, z: Any) -> Tensor:
         """KL(q(z | x) || p(z)), in closed form: z is not looked at.     -> (N,)"""
         return kl(q, self.prior)
+
+    def sample_and_divergence(self, q: Any, rng: Stream) -> tuple[Tensor, Tensor]:
+        """z ~ q(z | x), and its `divergence`: in one pass where that is KL(N(mean, sigma^2) || N(0, I)).     -> (N, K), (N,)"""
+        if type(self).divergence is VAE.divergence and type(q) is Gaussian and type(self.prior) is StandardGaussian:
+            return q.sample_and_kl(rng)
+        z = q.sample(rng)
+        return z, self.divergence(q, z)
 
     def latent_kl(self, q: Any, z: Any) -> Tensor:
         """The part of each latent in `divergence`, in nats.     -> (N, K)"""

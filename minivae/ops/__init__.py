@@ -31,6 +31,7 @@ from .densities import (
     gaussian_kl_standard,
     gaussian_log_prob,
     reparameterize,
+    sample_and_kl,
 )
 from .normalization import batch_norm, dropout, layer_norm
 from .recurrent import gru, lstm
@@ -78,6 +79,7 @@ __all__ = [
     "relu",
     "reparameterize",
     "reshape",
+    "sample_and_kl",
     "sigmoid",
     "silu",
     "softmax",

@@ -145,6 +145,20 @@ def gaussian_kl_standard_vjp(g, mean, logvar, shape):
         return g * mean, g * xp(logvar).expm1(logvar) / 2
 
 
+def sample_and_kl_reference(mean, logvar, eps, event_ndim=1):
+    """(z, KL) = (mean + sigma eps, KL(N(mean, sigma^2) || N(0, 1))): what the encoder's Gaussian is asked for in every step, in one pass"""
+    z, (sigma, _) = reparameterize_reference(mean, logvar, eps)
+    divergence, (_, _, shape) = gaussian_kl_standard_reference(mean, logvar, event_ndim)
+    return (z, divergence), (mean, logvar, sigma, eps, shape)
+
+
+def sample_and_kl_vjp(g, mean, logvar, sigma, eps, shape, needs):
+    gz, gkl = g
+    gmean, glogvar, geps = reparameterize_vjp(gz, sigma, eps, needs)
+    more = gaussian_kl_standard_vjp(gkl, mean, logvar, shape)
+    return gmean + more[0], glogvar + more[1], geps
+
+
 # --- fast kernels, for the shapes of a VAE: rows of events; anything else runs the reference ----------------------------------------
 
 
@@ -225,6 +239,21 @@ def gaussian_kl_standard_numba_vjp(g, mean, logvar, shape):
     return kernels.gaussian_kl_standard_vjp(g, mean, logvar) if shape is None else gaussian_kl_standard_vjp(g, mean, logvar, shape)
 
 
+@kernels_only
+def sample_and_kl_numba(mean, logvar, eps, event_ndim=1):
+    if not mean.ndim == eps.ndim == 2 or event_ndim != 1 or not mean.shape == logvar.shape == eps.shape:
+        return sample_and_kl_reference(mean, logvar, eps, event_ndim)
+    return gaussians.sample_and_kl(mean, logvar, eps), (mean, logvar, None, eps, None)
+
+
+@kernels_only
+def sample_and_kl_numba_vjp(g, mean, logvar, sigma, eps, shape, needs):
+    if shape is not None or needs[2]:
+        sigma = np.exp(logvar / 2) if sigma is None else sigma
+        return sample_and_kl_vjp(g, mean, logvar, sigma, eps, mean.shape if shape is None else shape, needs)
+    return *gaussians.sample_and_kl_vjp(g[0], g[1], mean, logvar, eps), None
+
+
 bernoulli_log_prob = Op(
     "bernoulli_log_prob",
     numpy=(bernoulli_log_prob_reference, bernoulli_log_prob_vjp),
@@ -253,4 +282,7 @@ gaussian_kl_standard = Op(
     numpy=(gaussian_kl_standard_reference, gaussian_kl_standard_vjp),
     numba=(gaussian_kl_standard_numba, gaussian_kl_standard_numba_vjp),
     cupy=GPU["gaussian_kl_standard"],
+)
+sample_and_kl = Op(
+    "sample_and_kl", numpy=(sample_and_kl_reference, sample_and_kl_vjp), numba=(sample_and_kl_numba, sample_and_kl_numba_vjp)
 )

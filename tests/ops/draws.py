@@ -61,6 +61,13 @@ def events(number):
 
 
 @st.composite
+def posteriors(draw):
+    """Shapes of a mean and a log variance that broadcast, and of one sample."""
+    mean, logvar = draw(events(2))
+    return mean, logvar, np.broadcast_shapes(mean, logvar)
+
+
+@st.composite
 def matrix_products(draw):
     batch = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=1, min_side=0, max_side=2)).input_shapes
     m, k, n = (draw(st.integers(0, 3)) for _ in range(3))

@@ -57,7 +57,7 @@ def vjp_of(case, u, inputs=None):
     inputs = list(case.inputs if inputs is None else inputs)
     forward, vjp = case.op.kernel(inputs)
     _, saved = forward(*inputs, **case.options)
-    g = tuple(u) if case.op.name in ("split", "batch_norm", "lstm") else u[0]
+    g = tuple(u) if case.op.name in ("split", "batch_norm", "lstm", "sample_and_kl") else u[0]
     return vjp(g, *saved, **({"needs": (True,) * len(inputs)} if case.op.takes_needs else {}))
 
 

@@ -41,6 +41,7 @@ from .draws import (
     padded,
     permuted,
     positive,
+    posteriors,
     probability,
     reshaped,
     sequences,
@@ -157,6 +158,7 @@ TABLE: dict[str, Entry] = {
     "reparameterize": Entry(broadcasting(3), MANY, corners=TRIPLES),
     "gaussian_log_prob": Entry(events(3), MANY, event, corners=TRIPLES),
     "gaussian_kl_standard": Entry(events(2), MANY, event, corners=PAIRS),
+    "sample_and_kl": Entry(posteriors(), MANY, event, corners=TRIPLES),
     "batch_norm": Entry(normalized(2, 3), (distinct, nonzero, anywhere), number("eps", 1e-5, 0.1)),
     "layer_norm": Entry(normalized(1, 3), (distinct, nonzero, anywhere), number("eps", 1e-5, 0.1), corners=(((0, 3), (3,), (3,)),)),
 }

@@ -1,4 +1,5 @@
-"""Gaussian samples and log-densities of importance samples: R = k M rows of x against M rows of parameters, row i against row i % M.
+"""Gaussian samples, with their KL divergence or without, and log-densities of importance samples: R = k M rows of x against M rows of
+parameters, row i against row i % M.
 
 The forward passes run over the rows of x.  The backward passes run over the rows of the parameters, each adding up the gradients of its
 k samples in order: no two threads write to one row, and the number of threads does not change a bit.
@@ -12,8 +13,8 @@ import numpy as np
 from ...errors import ShapeError
 from .elementwise import BLOCK, PARALLEL_FROM
 from .jit import kernel
-from .rows import row, rows
-from .vecmath import F, exp
+from .rows import alike, per_row, row, rows
+from .vecmath import F, exp, exp_minus_1_minus, expm1
 
 HALF_LOG_2PI = F(0.5 * math.log(2 * math.pi))
 
@@ -57,6 +58,25 @@ def sample_vjp(g: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> tuple[np.n
     g, (eps, logvar) = rows(g), _fit(eps, logvar)
     gmean, glogvar = np.empty(logvar.shape, F), np.empty(logvar.shape, F)
     _over(_sample_vjp, _sample_vjp_parallel, len(logvar), g, logvar, eps, gmean, glogvar)
+    return gmean, glogvar
+
+
+def sample_and_kl(mean: np.ndarray, logvar: np.ndarray, eps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """z = mean + sigma eps and KL(N(mean, sigma^2) || N(0, 1)) of each row.   three (M, K) -> (M, K), (M,)"""
+    eps, mean, logvar = alike("sample_and_kl", eps, mean, logvar)
+    z, kl = np.empty(eps.shape, F), np.empty(len(eps), F)
+    _over(_sample_and_kl, _sample_and_kl_parallel, len(eps), eps, mean, logvar, z, kl)
+    return z, kl
+
+
+def sample_and_kl_vjp(
+    gz: np.ndarray, gkl: np.ndarray, mean: np.ndarray, logvar: np.ndarray, eps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(gmean, glogvar) = (gz + gkl mean, gz eps sigma / 2 + gkl (e^logvar - 1) / 2), the halves of one (M, 2K) array.   -> two (M, K)"""
+    gz, mean, logvar, eps = alike("sample_and_kl_vjp", gz, mean, logvar, eps)
+    both = np.empty((len(gz), 2 * gz.shape[1]), F)
+    gmean, glogvar = both[:, : gz.shape[1]], both[:, gz.shape[1] :]
+    _over(_sample_and_kl_vjp, _sample_and_kl_vjp_parallel, len(gz), gz, per_row(gkl, gz), mean, logvar, eps, gmean, glogvar)
     return gmean, glogvar
 
 
@@ -138,6 +158,28 @@ def _sample_vjp(start, stop, g, logvar, eps, gmean, glogvar):
             glogvar_row[k] *= F(0.5) * exp(F(0.5) * logvar_row[k])
 
 
+@kernel
+def _sample_and_kl(start, stop, eps, mean, logvar, z, kl):
+    for i in range(start, stop):
+        eps_row, mean_row, logvar_row, z_row = row(eps, i), row(mean, i), row(logvar, i), row(z, i)
+        total = F(0)
+        for k in range(z_row.size):
+            z_row[k] = mean_row[k] + exp(F(0.5) * logvar_row[k]) * eps_row[k]
+            total += mean_row[k] * mean_row[k] + exp_minus_1_minus(logvar_row[k])
+        kl[i] = F(0.5) * total
+
+
+@kernel
+def _sample_and_kl_vjp(start, stop, gz, gkl, mean, logvar, eps, gmean, glogvar):
+    for i in range(start, stop):
+        gz_row, mean_row, logvar_row, eps_row = row(gz, i), row(mean, i), row(logvar, i), row(eps, i)
+        gmean_row, glogvar_row = row(gmean, i), row(glogvar, i)
+        for k in range(gz_row.size):
+            gmean_row[k] = gz_row[k] + gkl[i] * mean_row[k]
+            pull = gz_row[k] * eps_row[k] * exp(F(0.5) * logvar_row[k])
+            glogvar_row[k] = F(0.5) * (pull + gkl[i] * expm1(logvar_row[k]))
+
+
 @kernel(parallel=True)
 def _log_prob_parallel(task, x, mean, logvar, value):
     for t in numba.prange((len(x) + task - 1) // task):
@@ -166,3 +208,15 @@ def _sample_parallel(task, eps, mean, logvar, z):
 def _sample_vjp_parallel(task, g, logvar, eps, gmean, glogvar):
     for t in numba.prange((len(logvar) + task - 1) // task):
         _sample_vjp(t * task, min((t + 1) * task, len(logvar)), g, logvar, eps, gmean, glogvar)
+
+
+@kernel(parallel=True)
+def _sample_and_kl_parallel(task, eps, mean, logvar, z, kl):
+    for t in numba.prange((len(eps) + task - 1) // task):
+        _sample_and_kl(t * task, min((t + 1) * task, len(eps)), eps, mean, logvar, z, kl)
+
+
+@kernel(parallel=True)
+def _sample_and_kl_vjp_parallel(task, gz, gkl, mean, logvar, eps, gmean, glogvar):
+    for t in numba.prange((len(gz) + task - 1) // task):
+        _sample_and_kl_vjp(t * task, min((t + 1) * task, len(gz)), gz, gkl, mean, logvar, eps, gmean, glogvar)
