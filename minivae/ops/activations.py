@@ -1,7 +1,10 @@
 """Elementwise nonlinearities, and softmax.  Branches test the real part, so that each is analytic away from its kink."""
 
+import numpy as np
+
 from ..backend import xp
 from ..engine import Op
+from ..kernels.cpu import densities as kernels
 from ..kernels.cpu.elementwise import SAVES, unary, unary_vjp
 from ..kernels.gpu import KERNELS as GPU
 
@@ -137,6 +140,24 @@ def elu_numba(x, alpha=1.0):
     return compiled_elu[0](x, alpha)
 
 
+def softmax_numba(x, axis=-1):
+    if not x.size or x.ndim == 0:
+        value, saved = softmax_reference(x, axis)
+        return value, (None, *saved)
+    moved = np.moveaxis(x, axis, -1)
+    y = kernels.softmax(moved.reshape(-1, moved.shape[-1]))
+    return np.moveaxis(y.reshape(moved.shape), -1, axis), (y, axis)
+
+
+def softmax_numba_vjp(g, y, *saved):
+    if y is None:
+        return softmax_vjp(g, *saved)
+    (axis,) = saved
+    moved = np.moveaxis(g, axis, -1)
+    gx = kernels.softmax_vjp(moved.reshape(y.shape), y)
+    return (np.moveaxis(gx.reshape(moved.shape), -1, axis),)
+
+
 compiled_leaky_relu, compiled_elu = compiled("leaky_relu"), compiled("elu")
 relu = Op("relu", numpy=(relu_reference, relu_vjp), numba=compiled("relu"), cupy=GPU["relu"])
 leaky_relu = Op(
@@ -147,5 +168,5 @@ silu = Op("silu", numpy=(silu_reference, silu_vjp), numba=compiled("silu"), cupy
 tanh = Op("tanh", numpy=(tanh_reference, tanh_vjp), numba=compiled("tanh"), cupy=GPU["tanh"])
 sigmoid = Op("sigmoid", numpy=(sigmoid_reference, sigmoid_vjp), numba=compiled("sigmoid"), cupy=GPU["sigmoid"])
 softplus = Op("softplus", numpy=(softplus_reference, softplus_vjp), numba=compiled("softplus"), cupy=GPU["softplus"])
-softmax = Op("softmax", numpy=(softmax_reference, softmax_vjp), cupy=GPU["softmax"])
+softmax = Op("softmax", numpy=(softmax_reference, softmax_vjp), numba=(softmax_numba, softmax_numba_vjp), cupy=GPU["softmax"])
 log_softmax = Op("log_softmax", numpy=(log_softmax_reference, log_softmax_vjp))

@@ -5,6 +5,7 @@ import math
 from ..backend import xp
 from ..engine import Op, Tensor
 from ..errors import ShapeError, UsageError
+from ..kernels.cpu import normalization as kernels
 from ..kernels.gpu import KERNELS as GPU
 from .arithmetic import multiply
 
@@ -61,5 +62,26 @@ def dropout(x, rate, rng):
     return multiply(x, xp(keep).where(keep, 1 / (1 - rate), 0.0).astype(data.real.dtype))
 
 
-batch_norm = Op("batch_norm", numpy=(batch_norm_reference, batch_norm_vjp), cupy=GPU["batch_norm"])
+def batch_norm_numba(x, gamma, beta, eps=1e-5):
+    if gamma.shape != x.shape[-1:] or beta.shape != gamma.shape or x.size < 2 * len(gamma) or not x.size:
+        value, saved = batch_norm_reference(x, gamma, beta, eps)
+        return value, (None, *saved)
+    y, mean, var, inverse = kernels.batch_norm(x.reshape(-1, x.shape[-1]), gamma, beta, eps)
+    return (y.reshape(x.shape), mean, var), (x, mean, inverse, gamma)
+
+
+def batch_norm_numba_vjp(g, x, *saved):
+    if x is None:
+        return batch_norm_vjp(g, *saved)
+    gy, gmean, gvar = g
+    gx, ggamma, gbeta = kernels.batch_norm_vjp(gy.reshape(-1, x.shape[-1]), gmean, gvar, x.reshape(-1, x.shape[-1]), *saved)
+    return gx.reshape(x.shape), ggamma, gbeta
+
+
+batch_norm = Op(
+    "batch_norm",
+    numpy=(batch_norm_reference, batch_norm_vjp),
+    numba=(batch_norm_numba, batch_norm_numba_vjp),
+    cupy=GPU["batch_norm"],
+)
 layer_norm = Op("layer_norm", numpy=(layer_norm_reference, layer_norm_vjp))

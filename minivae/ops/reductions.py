@@ -6,6 +6,7 @@ import numpy as np
 
 from ..backend import xp
 from ..engine import Op
+from ..kernels.cpu import densities as kernels
 from ..kernels.gpu import KERNELS as GPU
 
 
@@ -92,8 +93,37 @@ def logsumexp_vjp(g, e, total):
     return (g.reshape(total.shape) * (e / xp(e).where(total == 0, 1, total)),)
 
 
+# --- fast kernels, over one axis or all; anything else runs the reference --------------------------------------------------------------
+
+
+def logsumexp_numba(x, axis=None, keepdims=False):
+    if isinstance(axis, tuple) or not x.size:
+        value, saved = logsumexp_reference(x, axis, keepdims)
+        return value, (None, *saved)
+    lines = x.reshape(1, -1) if axis is None else np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+    y = kernels.logsumexp(lines).reshape(() if axis is None else np.delete(x.shape, axis))
+    if keepdims:
+        y = y.reshape([1 if i in _axes(axis, x.ndim) else n for i, n in enumerate(x.shape)])
+    return y, (lines, x.shape, axis)
+
+
+def logsumexp_numba_vjp(g, lines, *saved):
+    if lines is None:
+        return logsumexp_vjp(g, *saved)
+    shape, axis = saved
+    gx = kernels.logsumexp_vjp(g.reshape(-1), lines)
+    if axis is None:
+        return (gx.reshape(shape),)
+    return (np.moveaxis(gx.reshape([*np.delete(shape, axis), shape[axis]]), -1, axis),)
+
+
 sum = Op("sum", numpy=(sum_reference, sum_vjp))
 mean = Op("mean", numpy=(mean_reference, mean_vjp))
 max = Op("max", numpy=(max_reference, extreme_vjp))
 min = Op("min", numpy=(min_reference, extreme_vjp))
-logsumexp = Op("logsumexp", numpy=(logsumexp_reference, logsumexp_vjp), cupy=GPU["logsumexp"])
+logsumexp = Op(
+    "logsumexp",
+    numpy=(logsumexp_reference, logsumexp_vjp),
+    numba=(logsumexp_numba, logsumexp_numba_vjp),
+    cupy=GPU["logsumexp"],
+)

@@ -162,7 +162,9 @@ def everything():
     yield from gaussians.sample_vjp(mean, logvar, eps)
     yield densities.gaussian_kl_standard(mean, logvar)
     yield from densities.gaussian_kl_standard_vjp(g, mean, logvar)
-    yield from (densities.logsumexp(eps), densities.softmax(eps))
+    yield from (densities.logsumexp(eps), densities.softmax(eps), densities.softmax_vjp(eps, logvar))
+    yield from gaussians.sample_and_kl(mean, logvar, eps)
+    yield from gaussians.sample_and_kl_vjp(eps, g, mean, logvar, eps)
 
 
 def test_bits_do_not_depend_on_threads():

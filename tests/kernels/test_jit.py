@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,41 @@ def test_two_threads_may_enter_the_least_forgiving_threading_layer(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO_THREADS)
     assert run(script, MINIVAE_CACHE=str(tmp_path / "cache"), NUMBA_THREADING_LAYER="workqueue") == ["[400, 400] workqueue"]
+
+
+SPAWNED = """
+import multiprocessing, sys
+import numpy as np
+import minivae as mv
+from minivae import ops
+
+def product(seed):
+    a = mv.Stream(seed).normal((700, 600))
+    return ops.dense(a, a.T.copy(), activation="tanh").data.tobytes()  # large enough for two threads
+
+if __name__ == "__main__":
+    here = [product(seed) for seed in range(4)]  # the parent's threads run before the children start
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        print(pool.map(product, range(4)) == here)
+"""
+
+
+def test_a_spawned_process_computes_the_same_bits(tmp_path):
+    script = tmp_path / "spawned.py"
+    script.write_text(SPAWNED)
+    assert run(script) == ["True"]
+
+
+def test_folders_of_old_kernels_are_cleared_away(tmp_path, tiny):
+    kernels = tmp_path / "cache" / "kernels"
+    for name, days in (("old", 31), ("recent", 29)):
+        (kernels / name).mkdir(parents=True)
+        (kernels / name / "a.nbc").write_bytes(b"")
+        os.utime(kernels / name, (time.time() - days * 86400,) * 2)
+    run(tiny, MINIVAE_CACHE=str(tmp_path / "cache"))
+    assert {folder.name for folder in kernels.iterdir()} >= {"recent"}
+    assert not (kernels / "old").exists()
+    assert len(list(kernels.iterdir())) == 2
 
 
 def test_every_thread_has_its_own_scratch():

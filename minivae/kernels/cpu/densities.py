@@ -109,7 +109,7 @@ def logsumexp(x: np.ndarray) -> np.ndarray:
 
 
 def logsumexp_vjp(g: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """gx = g[:, None] softmax(x).   (R,), (R, C) -> (R, C)"""
+    """gx = g[:, None] softmax(x), and zeros in a row of nothing but -inf.   (R,), (R, C) -> (R, C)"""
     x = rows(x)
     gx = np.empty(x.shape, F)
     run(_logsumexp_vjp, _logsumexp_vjp_parallel, x, per_row(g, x), gx)
@@ -117,8 +117,19 @@ def logsumexp_vjp(g: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
-    """e^x / sum_c e^x, the gradient of log-sum-exp; NaN in a row that holds an inf or nothing but -inf.   (R, C) -> (R, C)"""
-    return logsumexp_vjp(np.ones(len(x), F), x)
+    """y = e^x / sum_c e^x; NaN in a row that holds an inf or nothing but -inf.   (R, C) -> (R, C)"""
+    x = rows(x)
+    y = np.empty(x.shape, F)
+    run(_softmax, _softmax_parallel, x, y)
+    return y
+
+
+def softmax_vjp(g: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """gx = y (g - <g, y>) in each row.   two (R, C) -> (R, C)"""
+    y, g = alike("softmax_vjp", y, g)
+    gx = np.empty(y.shape, F)
+    run(_softmax_vjp, _softmax_vjp_parallel, y, g, gx)
+    return gx
 
 
 @kernel
@@ -147,14 +158,41 @@ def _logsumexp(start, stop, x, value):
 def _logsumexp_vjp(start, stop, x, g, gx):
     for i in range(start, stop):
         x_row, gx_row = row(x, i), row(gx, i)
-        m, total = _largest(x_row), F(0)
-        for c in range(x_row.size):
-            e = exp(x_row[c] - m)
-            gx_row[c] = e
-            total += e
-        factor = g[i] / total
+        m = _largest(x_row)
+        total = _exponentials(x_row, where(abs(m) < INFINITY, m, F(0)), gx_row)
+        factor = g[i] / where(total == F(0), F(1), total)
         for c in range(x_row.size):
             gx_row[c] *= factor
+
+
+@kernel
+def _softmax(start, stop, x, y):
+    for i in range(start, stop):
+        y_row = row(y, i)
+        factor = F(1) / _exponentials(row(x, i), _largest(row(x, i)), y_row)
+        for c in range(y_row.size):
+            y_row[c] *= factor
+
+
+@kernel
+def _exponentials(x, m, e):
+    """e = e^(x - m), and their sum."""
+    total = F(0)
+    for c in range(x.size):
+        e[c] = exp(x[c] - m)
+        total += e[c]
+    return total
+
+
+@kernel
+def _softmax_vjp(start, stop, y, g, gx):
+    for i in range(start, stop):
+        y_row, g_row, gx_row = row(y, i), row(g, i), row(gx, i)
+        mean = F(0)
+        for c in range(y_row.size):
+            mean += g_row[c] * y_row[c]
+        for c in range(y_row.size):
+            gx_row[c] = y_row[c] * (g_row[c] - mean)
 
 
 # --- the same, `task` rows a task ---------------------------------------------------------------------------------------------------
@@ -194,3 +232,15 @@ def _logsumexp_parallel(task, x, value):
 def _logsumexp_vjp_parallel(task, x, g, gx):
     for t in numba.prange((len(x) + task - 1) // task):
         _logsumexp_vjp(t * task, min((t + 1) * task, len(x)), x, g, gx)
+
+
+@kernel(parallel=True)
+def _softmax_parallel(task, x, y):
+    for t in numba.prange((len(x) + task - 1) // task):
+        _softmax(t * task, min((t + 1) * task, len(x)), x, y)
+
+
+@kernel(parallel=True)
+def _softmax_vjp_parallel(task, y, g, gx):
+    for t in numba.prange((len(y) + task - 1) // task):
+        _softmax_vjp(t * task, min((t + 1) * task, len(y)), y, g, gx)

@@ -6,18 +6,21 @@
 
 Nothing is compiled until a kernel is first called.  Compiled code lies under $MINIVAE_CACHE, else $XDG_CACHE_HOME/minivae, else
 ~/.cache/minivae, in a folder named after a hash of everything it was made from: the sources of all kernels (numba itself does not see
-an edit in a function that a kernel inlines), the versions of the compiler, and the processor.
+an edit in a function that a kernel inlines), the versions of the compiler, and the processor.  Folders that nobody has used for a month
+are deleted.
 """
 
 import functools
 import hashlib
 import os
 import pickle
+import shutil
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +144,9 @@ def cpu() -> tuple[str, str]:
 # --- the cache ---------------------------------------------------------------------------------------------------------------------
 
 
+UNUSED = 30 * 24 * 3600  # seconds
+
+
 def sources_hash(folder: Path) -> str:
     """A name for the code compiled from `folder`, here, with this compiler."""
     made_of = hashlib.sha256(repr((numba.__version__, llvmlite.__version__, *cpu())).encode())
@@ -156,12 +162,17 @@ def cache_folder() -> Path | None:
     folder = Path(root, "kernels", sources_hash(Path(__file__).parent))
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         _warn_once(
             "folder", f"{folder} cannot be written ({error}); kernels are compiled in every run: set MINIVAE_CACHE to another folder"
         )
         return None
+    with suppress(OSError):  # another process may be deleting the same ones
+        for other in folder.parent.iterdir():
+            if other.stat().st_mtime < time.time() - UNUSED:
+                shutil.rmtree(other, ignore_errors=True)
     return folder
 
 

@@ -1,0 +1,68 @@
+"""The batch norm kernels against float64, for any shape, and with any number of threads."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from minivae.kernels.cpu import normalization
+from minivae.ops.normalization import batch_norm_reference, batch_norm_vjp
+
+EPS = 2.0**-24
+
+
+def drawn(rows, channels, seed, offset=0.0):
+    rng = np.random.default_rng(seed)
+    x, gy = (rng.normal(size=(rows, channels)) for _ in range(2))
+    gamma, beta, gmean, gvar = (rng.normal(size=channels) for _ in range(4))
+    return [a.astype(np.float32) for a in (x + offset, gamma, beta, gy, gmean, gvar)]
+
+
+def both(x, gamma, beta, gy, gmean, gvar):
+    """All results of the kernels, and of the reference in float64."""
+    y, mean, var, inverse = normalization.batch_norm(x, gamma, beta, 1e-5)
+    ours = [y, mean, var, *normalization.batch_norm_vjp(gy, gmean, gvar, x, mean, inverse, gamma)]
+    exact = [a.astype(np.float64) for a in (x, gamma, beta, gy, gmean, gvar)]
+    values, saved = batch_norm_reference(*exact[:3], eps=1e-5)
+    return ours, [*values, *batch_norm_vjp(tuple(exact[3:]), *saved)]
+
+
+@given(rows=st.integers(3, 70), channels=st.integers(1, 40), seed=st.integers(0, 10**6))
+def test_small_matrices(rows, channels, seed):
+    for a, exact in zip(*both(*drawn(rows, channels, seed)), strict=True):
+        # each result is a sum of at most `rows` terms of order 1 (or 1 / sigma, of three samples and more at most some hundred)
+        assert_allclose(a, exact, rtol=0, atol=200 * (rows + 8) * EPS * max(1, np.abs(exact).max()))
+
+
+@pytest.mark.parametrize(("rows", "channels"), [(5000, 32), (128, 400), (25088, 3), (4, 20000)])
+def test_large_matrices_and_threads(rows, channels):
+    arrays = drawn(rows, channels, 0)
+    ours, exact = both(*arrays)
+    for a, b in zip(ours, exact, strict=True):
+        assert_allclose(a, b, rtol=0, atol=3 * np.sqrt(rows) * EPS * max(1, np.abs(b).max()) * 8)
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        for a, b in zip(ours, both(*arrays)[0], strict=True):
+            assert_array_equal(a, b)
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_a_large_mean_does_not_swallow_the_variance():
+    """E[x^2] - E[x]^2 would lose all digits: the mean is 1e4 sigmas away."""
+    x, gamma, beta, *_ = drawn(4000, 5, 1, offset=1e4)
+    var = normalization.batch_norm(x, gamma, beta, 1e-5)[2]
+    assert_allclose(var, x.astype(np.float64).var(axis=0), rtol=1e-3)
+
+
+def test_rows_that_are_not_contiguous():
+    x, gamma, beta, gy, gmean, gvar = drawn(50, 8, 2)
+    for view in (x[::-1], x[:, ::2], np.asfortranarray(x)):
+        n = view.shape[1]
+        ours = both(view, gamma[:n], beta[:n], gy[: len(view), :n], gmean[:n], gvar[:n])[0]
+        copied = both(view.copy(), gamma[:n], beta[:n], gy[: len(view), :n].copy(), gmean[:n], gvar[:n])[0]
+        for a, b in zip(ours, copied, strict=True):
+            assert_array_equal(a, b)
