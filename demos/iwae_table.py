@@ -43,7 +43,7 @@ def initial() -> VAE:
         limit = math.sqrt(6 / sum(p.shape)) if p.ndim == 2 else 0.0  # X. Glorot and Y. Bengio, 2010, eq. 16
         p.data[...] = limit * (2 * rng.split(name).uniform(p.shape) - 1)
     mean = to_float(digits.train_images).mean(axis=0).clip(0.001, 0.999)
-    p.data[...] = np.log(mean / (1 - mean)).reshape(-1)  # the last one: the bias of the decoder's last layer
+    model.parameters()[-1].data[...] = np.log(mean / (1 - mean)).reshape(-1)  # the bias of the decoder's last layer
     return model
 
 
