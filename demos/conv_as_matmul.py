@@ -1,20 +1,26 @@
-"""A convolution as a matrix product whose matrix is never made.
+r"""A convolution is a matrix product
+=================================
+
+A convolution as a matrix product whose matrix is never made::
 
     python demos/conv_as_matmul.py --out conv            the layers of a 28 x 28 and a 64 x 64 model
     python demos/conv_as_matmul.py --out conv --tiny     small batches: the results are checked, the times mean little
 
-y[n, p, q, o] = sum_{i, j, c} x[n, sh p + i - top, sw q + j - left, c] w[i, j, c, o] is a product: a row of the left matrix is a patch of
-the image, a column of the right one a filter.  Three ways to compute it:
+.. math:: y_{n p q o} = \sum_{i j c} x_{n,\, s p + i - t,\, s q + j - l,\, c} \, w_{i j c o}
+
+with stride s and padding t and l is a product: a row of the left matrix is a patch of the image, a column of the right one a filter.  Three
+ways to compute it::
 
     seven loops      reads what it needs where it lies, one number at a time
     im2col + BLAS    writes every patch to a matrix, then multiplies: a 4 x 4 kernel of stride 2 stores each pixel four times
     the library      two short tables of offsets tell the tile where a patch begins and where its taps lie: no matrix
 
-Each result is within the rounding bound of the seven loops', 2 gamma_K sum |x| |w| (see matmul_steps.py).  The weight gradient is checked
-too, because it is the same product with the two tables swapped: patches^T g.
+Each result is within the rounding bound of the seven loops', ``2 gamma_K sum |x| |w|`` (see matmul_steps.py).  The weight gradient is
+checked too, because it is the same product with the two tables swapped: patches^T g.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numba
@@ -122,7 +128,7 @@ def draw_layers(axes: list[Axes], names: list[str], times: list[dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("conv_as_matmul"), help="the folder of the figure")
     parser.add_argument("--tiny", action="store_true", help="small batches, a few seconds; only correctness is claimed")
     parser.add_argument("--blas", action="store_true", help=argparse.SUPPRESS)  # this process is the one that times NumPy
@@ -137,7 +143,7 @@ def main() -> None:
         check_results(index, 2)
     print("holds: all ways agree within the rounding bound on every layer; so do the weight gradients\n")
     arguments = ["--blas", *(["--tiny"] if chosen.tiny else [])]
-    blas = [float(number) for number in in_a_process(Path(__file__), arguments, numba.get_num_threads()).split()]
+    blas = [float(number) for number in in_a_process(Path(sys.argv[0]), arguments, numba.get_num_threads()).split()]
     print(f"{'':<20}{'seven loops':>22}{'im2col + BLAS':>22}{'library':>22}{'library':>12}")
     print(f"{'layer':<20}" + f"{'us':>13}{'MB':>9}" * 3 + f"{'GFLOP/s':>12}")
     times, sizes = [], []
@@ -158,7 +164,6 @@ def main() -> None:
     figure = Figure(figsize=(8, 5), facecolor="white", layout="constrained")
     draw_layers(list(figure.subplots(1, 2, sharey=True)), [name for name, *_ in LAYERS], times, sizes)
     figure.savefig(chosen.out / "conv_as_matmul.png", dpi=120)
-    print(f"drawn in {chosen.out / 'conv_as_matmul.png'}")
 
 
 if __name__ == "__main__":

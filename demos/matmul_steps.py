@@ -1,18 +1,19 @@
-"""From the three loops of a matrix product to the library's kernel, one idea a step, each step measured.
+"""A matrix product, step by step
+==============================
+
+From the three loops of a matrix product to the library's kernel, one idea a step, each step measured against the peak (peak.py)::
 
     python demos/matmul_steps.py --out matmul            512 x 512, half a minute
     python demos/matmul_steps.py --out matmul --full     256, 512 and 1024
     python demos/matmul_steps.py --out matmul --tiny     small and quick: the results are checked, the times mean little
 
 C = A B, float32.  A step is a function (a, b, c) that fills c.  The blocks of steps 3 to 7 divide the matrices; step 8, the library,
-takes any shape.  Every result is compared with that of the naive loops: two sums of K products, each computed in any order, with
-or without fused multiply-adds, differ by at most 2 gamma |A| |B|, where gamma = K u / (1 - K u) and u = 2^-24 (Higham, "Accuracy and
-Stability of Numerical Algorithms", 2nd ed., section 3.1).
-
-The machine's peak is measured by peak.py beside this file.
+takes any shape.  Every result is compared with that of the naive loops: two sums of K products, each in any order, with or without fused
+multiply-adds, differ by at most ``2 gamma |A| |B|``, where ``gamma = K u / (1 - K u)`` and ``u = 2^-24`` (Higham 2002, section 3.1).
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -233,7 +234,7 @@ def table(n: int, seconds: float, small: int, peaks: tuple[float, float]) -> lis
     (a, b), c, threads = matrices(n), np.empty((n, n), np.float32), numba.get_num_threads()
     times = {name: best_time(lambda f=function: f(a, b, c), seconds) for name, function in STEPS.items()}
     rows += [(name, 2 * n**3 / t / 1e9, peaks["all threads" in name]) for name, t in times.items()]
-    blas = [in_a_process(Path(__file__), ["--blas", str(n), str(seconds)], count).split() for count in (1, threads)]
+    blas = [in_a_process(Path(sys.argv[0]), ["--blas", str(n), str(seconds)], count).split() for count in (1, threads)]
     rows += [(f"   NumPy's BLAS, {w} thread{'s' * i}", 2 * n**3 / float(blas[i][0]) / 1e9, peaks[i]) for i, w in enumerate(("one", "all"))]
     print(f"\n{n} x {n} x {n}: {2 * n**3 / 1e6:.1f} million operations; peak {peaks[0]:.0f} GFLOP/s, {threads} threads {peaks[1]:.0f}")
     print(f"{'step':<36}{'GFLOP/s':>9}{'of peak':>9}{'times step 1':>14}")
@@ -264,7 +265,7 @@ def draw_ladder(ax: Axes, rows: list[tuple[str, float, float]], peaks: tuple[flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("matmul_steps"), help="the folder of the figure")
     parser.add_argument("--tiny", action="store_true", help="small sizes, a few seconds; only correctness is claimed")
     parser.add_argument("--full", action="store_true", help="several sizes")
@@ -293,7 +294,6 @@ def main() -> None:
     figure = Figure(figsize=(8, 4.6), facecolor="white", layout="constrained")
     draw_ladder(figure.add_subplot(), rows, peaks, sizes[-1])
     figure.savefig(chosen.out / "matmul_steps.png", dpi=120)
-    print(f"drawn in {chosen.out / 'matmul_steps.png'}")
 
 
 if __name__ == "__main__":

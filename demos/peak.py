@@ -1,6 +1,7 @@
-"""The machine's peak: how many multiply-adds of float32 numbers its cores do, when nothing else is asked of them.
+"""The peak of the machine
+=======================
 
-    python demos/peak.py --out peak            writes peak/peak.txt too
+How many multiply-adds of float32 numbers do the cores do, when nothing else is asked of them?  ``python demos/peak.py --out peak`` says it.
 
 A loop of 2 ROWS chains v = v x + y, each in a vector register of its own: no load, no store.  A chain waits for itself (4 cycles, mostly);
 the others fill the time.  What is measured is what a kernel can be compared with, turbo, shared caches and virtual cores included.
@@ -19,10 +20,12 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
+from matplotlib.figure import Figure
 from numba.core import cgutils
 
 from minivae.kernels.cpu.jit import cpu, intrinsic
 from minivae.kernels.cpu.tile import HAS_FMA, LANES, ROWS
+from minivae.plots.layout import INK, TEXT, calm
 
 
 @intrinsic
@@ -104,18 +107,31 @@ def innermost(function: Any) -> tuple[int, int, int]:
     return len(vectors.findall(code)), len(numbers.findall(code)), len(stores.findall(code))
 
 
+def draw(rates: dict[str, float]) -> Figure:
+    """A bar for one thread, and one for all."""
+    figure = Figure(figsize=(6.4, 1.6), facecolor="white", layout="constrained")
+    ax = calm(figure.add_subplot())
+    bars = ax.barh(list(rates), list(rates.values()), color="#0072B2", height=0.6)
+    ax.bar_label(bars, fmt="%.0f", padding=3, fontsize=TEXT, color=INK)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1.12 * max(rates.values()))
+    ax.set_xlabel("GFLOP/s", fontsize=TEXT, color=INK)
+    return figure
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("peak"), help="the folder of peak.txt")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("peak"), help="the folder of the figure")
     parser.add_argument("--tiny", action="store_true", help="quick, and less sure")
     chosen = parser.parse_args()
-    seconds, most = 0.01 if chosen.tiny else 0.5, numba.get_num_threads()
-    lines = [f"{cpu()[0]}: vectors of {LANES} floats" + ("" if HAS_FMA else ", a product and a sum apart")]
-    for threads in sorted({1, most}):
-        lines.append(f"{threads} thread{'s' if threads > 1 else ''}: {peak(threads, seconds):.0f} GFLOP/s")
-    print("\n".join(lines))
+    print(f"{cpu()[0]}: vectors of {LANES} floats" + ("" if HAS_FMA else ", a product and a sum apart"))
+    rates = {}
+    for threads in sorted({1, numba.get_num_threads()}):
+        name = f"{threads} thread{'s' if threads > 1 else ''}"
+        rates[name] = peak(threads, 0.01 if chosen.tiny else 0.5)
+        print(f"{name}: {rates[name]:.0f} GFLOP/s")
     chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "peak.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    draw(rates).savefig(chosen.out / "peak.png", dpi=120)
 
 
 if __name__ == "__main__":

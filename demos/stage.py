@@ -14,7 +14,7 @@ from minivae import data, training
 
 def options(doc: str) -> Namespace:
     """--tiny, --full, --out DIR, --seed N and --data-dir DIR; the first line of `doc` says what the demo is."""
-    parser = argparse.ArgumentParser(description=doc.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=doc.strip().partition("\n")[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--tiny", action="store_true", help="seconds instead of minutes: the claims are held to weaker limits")
     size.add_argument("--full", action="store_true", help="the real thing")

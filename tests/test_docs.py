@@ -7,14 +7,19 @@ README, at the end of 450 steps of training, by one in a hundred.  Words must be
 
 import ast
 import contextlib
+import importlib
 import io
 import math
+import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from matplotlib.figure import Figure
 
 from minivae import Op
+from minivae.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
@@ -119,3 +124,114 @@ def test_a_planted_lie_is_found(tmp_path):
         check(page)
     page.write_text(page.read_text().replace("1.7", "1.5"))
     check(page)
+
+
+@pytest.fixture
+def gallery(tmp_path, monkeypatch):
+    """docs/gallery.py, with folders of its own."""
+    monkeypatch.syspath_prepend(REPOSITORY / "docs")
+    module = importlib.import_module("gallery")
+    for name in ("HERE", "DEMOS", "FIGURES"):
+        monkeypatch.setattr(module, name, tmp_path / name)
+        (tmp_path / name).mkdir()
+    return module
+
+
+def scripts(folder, **texts):
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text)
+
+
+def test_the_demos_have_their_places(gallery):
+    scripts(gallery.DEMOS, zebra="", beta_sweep="", stage="", peak="", overlap="", ant="")
+    in_order = sorted((file.name for file in gallery.DEMOS.iterdir() if file.stem != "stage"), key=gallery.place)
+    assert in_order == ["overlap.py", "beta_sweep.py", "peak.py", "ant.py", "zebra.py"]
+    assert list(gallery.sections()) == ["What a VAE is", "Disentanglement", "Kernels", "More"]
+    text = gallery.index()
+    places = [text.index(f":doc:`{name}`") for name in ("overlap", "beta_sweep", "peak", "ant", "zebra")]
+    assert places == sorted(places)
+    assert text.count("toctree") == 4
+    assert "stage" not in text
+
+
+def test_every_demo_has_one_page(gallery, monkeypatch):
+    monkeypatch.setattr(gallery, "DEMOS", REPOSITORY / "demos")
+    assert sorted(name for names in gallery.sections().values() for name in names) == sorted(
+        file.stem for file in gallery.DEMOS.glob("*.py") if file.stem not in gallery.SHARED
+    )
+
+
+def test_each_cell_shows_the_figures_that_it_wrote(gallery):
+    folder, pages = gallery.FIGURES / "walks", gallery.HERE / "demos"
+    folder.mkdir()
+    pages.mkdir()
+    taken = iter(str(pages / f"walks_{i:03}.png") for i in range(1, 9))
+    script = {"src_file": "walks.py", "image_path_iterator": SimpleNamespace(next=lambda: next(taken))}
+
+    def write(name, inches, dpi, age):
+        Figure(figsize=(inches, 1)).savefig(folder / name, dpi=dpi)
+        os.utime(folder / name, ns=(0, 10**9 - age))
+
+    write("z.png", 3, 200, age=2)
+    write("a.png", 5, 100, age=1)
+    (folder / "weights.npz").write_bytes(b"")
+    shown = gallery.figures(None, script, {})
+    assert re.findall(r"image:: (\S+)|:alt: (\S+)|:width: (\S+)", shown) == [
+        ("/demos/walks_001.png", "", ""),
+        ("", "z", ""),
+        ("", "", "288px"),
+        ("/demos/walks_002.png", "", ""),
+        ("", "a", ""),
+        ("", "", "480px"),
+    ]
+    assert (pages / "walks_002.png").stat().st_size > 100
+    assert gallery.figures(None, script, {}) == ""
+    write("a.png", 2, 100, age=0)  # drawn again by a later cell
+    assert "walks_003.png" in gallery.figures(None, script, {})
+
+
+def test_the_size_of_the_demos(gallery, monkeypatch):
+    scripts(gallery.DEMOS, walks="asked = stage.options(__doc__)", peak='add_argument("--tiny")')
+    stale = gallery.FIGURES / "walks" / "old.png"
+    stale.parent.mkdir()
+    stale.write_bytes(b"")
+
+    def asked(name):
+        return gallery.arguments({}, {"src_file": str(gallery.DEMOS / f"{name}.py")})
+
+    out = ["--out", str(gallery.FIGURES / "walks")]
+    monkeypatch.delenv("MINIVAE_DEMOS", raising=False)
+    assert asked("walks") == ["--tiny", *out]
+    assert not stale.exists()
+    monkeypatch.setenv("MINIVAE_DEMOS", "usual")
+    assert asked("walks") == out
+    monkeypatch.setenv("MINIVAE_DEMOS", "full")
+    assert asked("walks") == ["--full", *out]
+    assert asked("peak")[:1] == ["--out"]  # it has no such size
+    monkeypatch.setenv("MINIVAE_DEMOS", "huge")
+    with pytest.raises(UsageError, match="MINIVAE_DEMOS is 'huge'; choose one of tiny, usual, full"):
+        asked("walks")
+
+
+def test_pages_without_downloads_and_folders_of_this_machine(gallery):
+    page = f"""
+.. only:: html
+
+    .. note:: :ref:`sphx_glr_download_x`
+
+.. rst-class:: sphx-glr-example-title
+
+Title
+=====
+
+wrote {gallery.FIGURES}/walks/a.png
+
+.. _sphx_glr_download_x:
+
+  :download:`x <x>`
+"""
+    source, other = [page], [page]
+    gallery.tidy(None, "demos/walks", source)
+    gallery.tidy(None, "estimators", other)
+    assert " ".join(source[0].split()) == ".. highlight:: none .. rst-class:: sphx-glr-example-title Title ===== wrote figures/a.png"
+    assert other == [page]

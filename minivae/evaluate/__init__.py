@@ -4,7 +4,7 @@ from ..models import active_units
 from . import estimators
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .interventions import beta_vae_score, factor_vae_score
-from .likelihood import log_likelihood
+from .likelihood import log_likelihood, log_likelihoods
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "estimators",
     "factor_vae_score",
     "log_likelihood",
+    "log_likelihoods",
     "mig",
     "mutual_information",
     "sap",
