@@ -21,7 +21,7 @@ from minivae.data import binarize, to_float
 from minivae.evaluate import elbo_surgery
 from minivae.models import activity
 from minivae.objectives import Terms
-from minivae.plots.layout import INK, SMALL, TEXT, TITLE, calm
+from minivae.plots.layout import INK, SMALL, titled
 
 asked = stage.options(__doc__)
 digits = stage.digits(asked)
@@ -80,7 +80,8 @@ for i, beta in enumerate(betas):
         f"beta {beta:<4g}  D {distortion[i]:5.1f}  R {rate[i]:6.2f}   test: D {test_distortion[i]:5.1f}  R {test_rate[i]:6.2f}   "
         f"{active[i]:.0f} active   q(z_k) off the prior by {spread[i]:.2f} nats   a draw is {strange[i]:.0f} pixels off"
     )
-print(f"a test digit is {nearest(to_float(test)):.0f} pixels off")
+real = nearest(to_float(test))
+print(f"a test digit is {real:.0f} pixels off")
 
 # %%
 # In each row a model; the first shows digits as they are.  With a small :math:`\beta` test digits come back sharp and draws are scribbles:
@@ -91,33 +92,26 @@ columns = {"test digits, rebuilt": np.stack([to_float(test[:6]), *rebuilt]), "dr
 stage.save(plots.groups(columns, "From overfitting to underfitting", names), asked.out / "beta_pictures.png")
 
 figure = Figure(figsize=(11, 3.9), layout="constrained", facecolor="white")
-curve, bars, draws = (calm(ax) for ax in figure.subplots(1, 3))
+curve, bars, draws = figure.subplots(1, 3)
+titled(curve, "What each beta trades for what", "rate R, nats per image", "distortion D, nats per image")
 for x, y, colour, name in ((rate, distortion, "#0072B2", "training digits"), (test_rate, test_distortion, "#D55E00", "test digits")):
     curve.plot(x, y, color=colour, marker="o", markersize=4, label=name)
+note = {"textcoords": "offset points", "fontsize": SMALL, "color": INK, "ha": "center"}
 for x, y, beta in zip(rate, distortion, betas, strict=True):
-    curve.annotate(f"{beta:g}", (x, y), (0, -7), textcoords="offset points", fontsize=SMALL, color=INK, ha="center", va="top")
+    curve.annotate(f"{beta:g}", (x, y), (0, -7), va="top", **note)
 curve.set(xscale="symlog", xlim=(-0.5, 2 * rate[0]), ylim=(0, 1.1 * distortion[-1]))
-curve.set_xlabel("rate R, nats per image", fontsize=TEXT, color=INK)
-curve.set_ylabel("distortion D, nats per image", fontsize=TEXT, color=INK)
-curve.set_title("What each beta trades for what", fontsize=TITLE, color=INK)
-curve.legend(fontsize=SMALL, frameon=False)
-places = np.arange(len(betas))
+places, ticks = np.arange(len(betas)), [f"{beta:g}" for beta in betas]
+titled(bars, "Nats that a test digit takes: D + R", "beta", "nats per image").set_xticks(places, ticks)
 bars.bar(places, test_distortion, color="#56B4E9", label="D")
 bars.bar(places, test_rate, bottom=test_distortion, color="#E69F00", label="R")
 for place, total in zip(places, test_rate + test_distortion, strict=True):
-    bars.annotate(f"{total:.0f}", (place, total), (0, 2), textcoords="offset points", fontsize=SMALL, color=INK, ha="center")
-bars.set_title("Nats that a test digit takes: D + R", fontsize=TITLE, color=INK)
-bars.set_ylabel("nats per image", fontsize=TEXT, color=INK)
-bars.legend(fontsize=SMALL, frameon=False)
+    bars.annotate(f"{total:.0f}", (place, total), (0, 2), **note)
+titled(draws, "How far draws are from digits", "beta", "pixels unlike the nearest training digit").set_xticks(places, ticks)
 draws.plot(places, strange, color="#009E73", marker="o", markersize=4)
-draws.axhline(nearest(to_float(test)), color="0.4", linestyle=":")
-draws.annotate("a test digit", (places[-1], nearest(to_float(test))), (0, 3), textcoords="offset points", fontsize=SMALL, ha="right")
+draws.plot(places, [real] * len(places), color="0.4", linestyle=":", label="a test digit")
 draws.set_ylim(0, 1.1 * strange.max())
-draws.set_title("How far draws are from digits", fontsize=TITLE, color=INK)
-draws.set_ylabel("pixels unlike the nearest training digit", fontsize=TEXT, color=INK)
-for ax in (bars, draws):
-    ax.set_xticks(places, [f"{beta:g}" for beta in betas])
-    ax.set_xlabel("beta", fontsize=TEXT, color=INK)
+for ax in (curve, bars, draws):
+    ax.legend(fontsize=SMALL, frameon=False)
 stage.save(figure, asked.out / "beta_sweep.png")
 
 # %%

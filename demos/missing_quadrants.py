@@ -27,14 +27,14 @@ from minivae.distributions import Bernoulli
 from minivae.evaluate import log_likelihood
 from minivae.models import CVAE
 from minivae.nn import Dense, Flatten, Reshape, Sequential
-from minivae.plots.layout import INK, SMALL, TEXT, TITLE, calm
+from minivae.plots.layout import INK, SMALL, titled
 
 asked = stage.options(__doc__)
 digits = stage.digits(asked)
 rng = Stream(asked.seed)
 quadrants = stage.pick(asked, (1,), (1, 2, 3), (1, 2, 3))
 hidden, latent = stage.pick(asked, ((100,), 10), ((500, 500), 50), ((500, 500), 200))
-epochs, network_epochs, samples = stage.pick(asked, (40, 120, 20), (30, 40, 50), (8, 8, 50))
+epochs, network_epochs, samples = stage.pick(asked, (40, 120, 20), (30, 40, 50), (8, 8, 30))
 
 # %%
 # Given are, as in Pyro's tutorial, the lower left quadrant, the left half, or all but the lower right.
@@ -128,18 +128,15 @@ saved, error = found[1][0] - found[1][2], found[1][3]
 stage.claim(f"one quadrant given, the CVAE saves {saved:.1f} ± {error:.1f} nats", saved > 5 * error)
 
 figure = Figure(figsize=(6.4, 3.6), layout="constrained", facecolor="white")
-ax = calm(figure.add_subplot())
+ax = titled(figure.add_subplot(), "What the missing pixels of a test digit cost", "quadrants given", "nats per image")
 names = {"network": "#D55E00", "conditional VAE, bound": "#0072B2", "conditional VAE, importance sampling": "#009E73"}
 for i, (name, colour) in enumerate(names.items()):
     places = np.array(quadrants) + 0.26 * (i - 1)
     bars = ax.bar(places, [row[i] for row in found.values()], 0.24, color=colour, label=name)
     ax.bar_label(bars, fmt="%.1f", fontsize=SMALL, color=INK, padding=2)
     if asked.full and name in PUBLISHED:
-        ax.scatter(places, PUBLISHED[name], marker="_", s=500, color="black", zorder=3, label="published" if i == 0 else None)
+        ax.scatter(places, PUBLISHED[name], marker="_", s=500, color="black", zorder=3, label=None if i else "published")
 ax.set_xticks(quadrants)
-ax.set_xlabel("quadrants given", fontsize=TEXT, color=INK)
-ax.set_ylabel("nats per image", fontsize=TEXT, color=INK)
-ax.set_title("What the missing pixels of a test digit cost, given the others", fontsize=TITLE, color=INK)
 ax.margins(y=0.12)
 figure.legend(fontsize=SMALL, frameon=False, loc="outside lower center", ncols=2)
 stage.save(figure, asked.out / "missing_quadrants_nats.png")
