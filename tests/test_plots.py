@@ -53,6 +53,12 @@ FIGURES = {
     "strips": lambda: plots.samples(pictures(30, 1, 784, 1), "Strips"),
     "interpolations": lambda: plots.interpolations(pictures(3, 9, 28, 28, 1), ["7 to 2", "a word to another", "$^$"]),
     "many steps": lambda: plots.interpolations(pictures(1, 40, 28, 28, 1)),
+    "groups": lambda: plots.groups(
+        {"given": pictures(3, 1, 28, 28, 3), "the answer of a network": pictures(3, 1, 28, 28, 1), "draws": pictures(3, 5, 28, 28, 1)},
+        "Three rows",
+        ["one", "two", "$^$"],
+    ),
+    "many groups": lambda: plots.groups({f"group {i}": pictures(1, 3, 28, 28, 1) for i in range(8)}, "A row"),
     "one curve": lambda: plots.loss_curves(history(1)),
     "long curves": lambda: plots.loss_curves(history(500)),
     "negative curves": lambda: plots.loss_curves(history(20, -4000.0)),
@@ -172,6 +178,29 @@ def test_colours_stay_and_other_channels_are_averaged_aloud():
     fig = plots.samples(images, "Five")
     assert_allclose([im.get_array() for im in fig.axes[0].images], sum(images[..., c] for c in range(5)) / 5, rtol=1e-6)
     assert fig.axes[0].get_title() == "Five (mean of 5 channels)"
+
+
+def test_groups_stand_side_by_side_under_their_names():
+    parts = {"left": pictures(2, 1, 8, 6, 3), "the right": pictures(2, 3, 8, 6, 1, seed=1)}
+    fig = plots.groups(parts, "Two groups", ["a", "b"])
+    rendered(fig)
+    (ax,) = fig.axes
+    shown = [im.get_array() for im in ax.images]
+    boxes = [im.get_window_extent() for im in ax.images]
+    for r in range(2):
+        assert_array_equal(shown[4 * r], parts["left"][r, 0])
+        for c in range(3):
+            assert_array_equal(shown[4 * r + 1 + c], np.repeat(parts["the right"][r, c], 3, axis=-1))
+    gaps = [boxes[c + 1].x0 - boxes[c].x1 for c in range(3)]
+    assert gaps[0] > 2 * gaps[1] > 0
+    assert_allclose(gaps[1], gaps[2])
+    names = {t.get_text(): t.get_window_extent() for t in ax.get_xticklabels()}
+    assert_allclose((names["left"].x0 + names["left"].x1) / 2, (boxes[0].x0 + boxes[0].x1) / 2, atol=1)
+    assert_allclose((names["the right"].x0 + names["the right"].x1) / 2, (boxes[1].x0 + boxes[3].x1) / 2, atol=1)
+    assert min(name.y0 for name in names.values()) > boxes[0].y1
+    middles = [(t.get_window_extent().y0 + t.get_window_extent().y1) / 2 for t in ax.get_yticklabels()]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+    assert all(boxes[4 * r].y0 < y < boxes[4 * r].y1 for r, y in enumerate(middles))
 
 
 def test_interpolations_run_from_0_to_1_with_their_ends_framed():
@@ -362,6 +391,9 @@ GOOD, NAN = np.zeros((4, 8, 8, 1)), np.full((4, 8, 8, 1), np.nan)
         (lambda: plots.samples(GOOD[0], "x"), r"\(8, 8, 1\)"),
         (lambda: plots.samples(GOOD[:0], "x"), r"\(0, 8, 8, 1\)"),
         (lambda: plots.samples(GOOD.astype(np.uint8), "x"), "uint8.*to_float"),
+        (lambda: plots.groups({"a": GOOD[None], "b": GOOD[:, None]}, "x"), r"'b': \(4, 1, 8, 8, 1\).*need equal R"),
+        (lambda: plots.groups({"a": GOOD[None]}, "x", ["1", "2"]), "2 labels"),
+        (lambda: plots.groups({}, "x"), "at least one group"),
         (lambda: plots.interpolations(GOOD), r"\(4, 8, 8, 1\).*R, S, H, W, C"),
         (lambda: plots.interpolations(GOOD[:, None]), "4 rows of 1 images"),
         (lambda: plots.interpolations(GOOD[None], ["a", "b"]), "1 rows of 4 images, 2 labels"),
@@ -391,7 +423,7 @@ def test_drawing_touches_neither_pyplot_nor_the_settings():
     script = (
         "import sys, numpy as np, matplotlib; before = dict(matplotlib.rcParams); from minivae import plots\n"
         "x = np.zeros((4, 8, 8, 1)); plots.samples(x, 'x').savefig(__import__('io').BytesIO()); plots.reconstructions(x, x)\n"
-        "plots.latent_map(np.zeros((3, 2)), np.arange(3), ()); plots.interpolations(x[None])\n"
+        "plots.latent_map(np.zeros((3, 2)), np.arange(3), ()); plots.interpolations(x[None]); plots.groups({'x': x[None]}, 'x')\n"
         "plots.manifold(x[None], np.arange(4), np.arange(1))\n"
         "print('matplotlib.pyplot' in sys.modules, dict(matplotlib.rcParams) == before)"
     )

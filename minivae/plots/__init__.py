@@ -6,7 +6,7 @@ that a figure looks alike at any dpi; type is at least 8 points, and larger on a
 
 from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
-from .pictures import draw_manifold, interpolations, manifold, manifold_grid, reconstructions, samples
+from .pictures import draw_manifold, groups, interpolations, manifold, manifold_grid, reconstructions, samples
 
 __all__ = [
     "draw_curves",
@@ -14,6 +14,7 @@ __all__ = [
     "draw_log_log",
     "draw_manifold",
     "estimator_variance",
+    "groups",
     "interpolations",
     "latent_map",
     "loss_curves",

@@ -50,6 +50,14 @@ def latent_axes(ax: Axes) -> Axes:
     return calm(ax)
 
 
+def titled(ax: Axes, title: str, x: str, y: str) -> Axes:
+    """A chart's title, and what its axes are, with their units."""
+    ax.set_title(title, fontsize=TITLE, color=INK)
+    ax.set_xlabel(x, fontsize=TEXT, color=INK)
+    ax.set_ylabel(y, fontsize=TEXT, color=INK)
+    return calm(ax)
+
+
 def calm(ax: Axes) -> Axes:
     """Thin gray axes behind the data."""
     ax.spines[:].set(color=FRAME, linewidth=0.7)

@@ -4,7 +4,8 @@ Pixels outside [0, 1] are shown as the nearest inside; of other channels than 1 
 """
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -15,9 +16,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import ShapeError, UsageError
-from .layout import FRAME, INK, PAGE, axes, calm, fit, latent_axes
+from .layout import FRAME, INK, PAGE, TEXT, axes, calm, fit, latent_axes
 
 GAP = 0.08  # between images, of the side of a square of their area
+BETWEEN = 0.25  # of a column, between groups of them
 ENDS = "#CC3311"
 
 
@@ -47,6 +49,31 @@ def samples(images: np.ndarray, title: str) -> Figure:
     columns = _balanced(N, min(N, math.ceil(math.sqrt(N * H / W))))
     rows = [images[i : i + columns] for i in range(0, N, columns)]
     return fit(_grid(axes(), rows), _inches(rows[0]), title + note)
+
+
+def groups(parts: Mapping[str, np.ndarray], title: str, labels: Sequence[str] = ()) -> Figure:
+    """Rows of images that belong together, in groups of columns with a name above each.     {name: (R, S, H, W, C)}, floats in [0, 1]
+
+    labels: one for each of the R rows, or none.  Gray groups may stand beside those in colour.  Raises ShapeError.
+    """
+    checked = {name: _pixels(f"groups: {name}", images, "R, S, H, W, C") for name, images in parts.items()}
+    shapes = {name: np.shape(images) for name, images in parts.items()}
+    if len({(R, H, W) for R, _, H, W, _ in shapes.values()}) != 1 or len(labels) not in (0, *(shape[0] for shape in shapes.values())):
+        raise ShapeError(
+            f"groups: {shapes or 'nothing'}, {len(labels)} labels; need equal R, H and W, at least one group, R labels or none"
+        )
+    rows = list(np.concatenate([np.broadcast_to(images, (*images.shape[:-1], 3)) for images, _ in checked.values()], axis=1))
+    widths = np.array([S for _, S, *_ in shapes.values()])
+    starts = np.cumsum(widths) - widths + BETWEEN * np.arange(len(widths))
+    inches = _inches(rows[0])
+    ax = _grid(axes(), rows, labels, places=[start + c for start, S in zip(starts, widths, strict=True) for c in range(S)])
+    larger = max(1.0, float(np.ptp(ax.get_xlim())) * inches[0] / PAGE)  # as `fit` has it
+    room = (widths + BETWEEN) * inches[0] * 72 / (0.6 * TEXT * larger)  # letters
+    names = [textwrap.fill(name, max(int(letters), 1), break_long_words=False) for name, letters in zip(parts, room, strict=True)]
+    ax.set_xticks(starts + (widths - 1) / 2, names, parse_math=False)
+    ax.xaxis.tick_top()
+    note = next((note for _, note in checked.values() if note), "")
+    return fit(ax, inches, title + note)
 
 
 def interpolations(rows: np.ndarray, labels: Sequence[str] | None = None) -> Figure:
@@ -136,16 +163,18 @@ def _inches(row: np.ndarray, gap: float = GAP) -> tuple[float, float]:
     return inches * (W / side + gap), inches * (H / side + gap)
 
 
-def _grid(ax: Axes, rows: list[np.ndarray], labels: Sequence[str] = (), band: int = 1) -> Axes:
-    """Rows of images; the one in column c and row r is centred at (c, r), save that a wider gap follows every `band` rows."""
+def _grid(ax: Axes, rows: list[np.ndarray], labels: Sequence[str] = (), band: int = 1, places: Sequence[float] | None = None) -> Axes:
+    """Rows of images; the one in column c and row r is centred at (c, r), save that a wider gap follows every `band` rows, and that
+    `places` may tell the columns where to be."""
     _, H, W, _ = rows[0].shape
     w, h = _share(H, W)
     heights = [r + (0.2 * (r // band) if band > 1 else 0.0) for r in range(len(rows))]
-    centres = [(c, y) for row, y in zip(rows, heights, strict=True) for c in range(len(row))]
+    columns = range(len(rows[0])) if places is None else places
+    centres = [(x, y) for row, y in zip(rows, heights, strict=True) for x, _ in zip(columns, row, strict=False)]
     for image, (x, y) in zip((image for row in rows for image in row), centres, strict=True):
         _show(ax, image, (x - w / 2, x + w / 2, y + h / 2, y - h / 2))
     ax.add_collection(_frames(centres, H, W, FRAME, 0.5))
-    ax.set(xlim=(-0.5, len(rows[0]) - 0.5), ylim=(heights[-1] + 0.5, -0.5))
+    ax.set(xlim=(columns[0] - 0.5, columns[-1] + 0.5), ylim=(heights[-1] + 0.5, -0.5))
     ax.set_xticks([])
     ax.set_yticks(heights if labels else [], labels, parse_math=False)
     calm(ax).tick_params(length=0)
