@@ -6,20 +6,25 @@ that a figure looks alike at any dpi; type is at least 8 points, and larger on a
 
 from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
+from .factors import Roles, draw_groups, latent_roles, scores
 from .pictures import draw_manifold, interpolations, manifold, manifold_grid, reconstructions, samples
 
 __all__ = [
+    "Roles",
     "draw_curves",
+    "draw_groups",
     "draw_latent_map",
     "draw_log_log",
     "draw_manifold",
     "estimator_variance",
     "interpolations",
     "latent_map",
+    "latent_roles",
     "loss_curves",
     "manifold",
     "manifold_grid",
     "reconstructions",
     "samples",
+    "scores",
     "signal_to_noise",
 ]
