@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minivae import plots
 from minivae.errors import ShapeError, UsageError
 from minivae.plots.charts import PALETTE
+from minivae.plots.factors import GROUPS
 from minivae.plots.layout import apart
 
 
@@ -40,6 +41,13 @@ def clusters(classes, points=30, spread=0.1):
     rng = np.random.default_rng(1)
     labels = np.repeat(np.arange(classes), points)
     return (rng.normal(size=(classes, 2)) * 1.5)[labels] + spread * rng.normal(size=(len(labels), 2)), labels
+
+
+def roles(latents, seed=0):
+    rng = np.random.default_rng(seed)
+    curves = {"scale": rng.normal(size=(latents, 2, 6)), "rotation": rng.normal(size=(latents, 2, 40))}
+    variance = 10.0 ** -rng.permutation(latents)  # from 1 down to 1e-9
+    return plots.Roles(variance, rng.normal(size=(latents, 8, 8)), curves, flat(latents, 3, 12, 12))
 
 
 Z1, Z2 = np.linspace(-3, 3, 7), np.linspace(-1, 1, 3)
@@ -73,6 +81,12 @@ FIGURES = {
     ),
     "signal to noise": lambda: plots.signal_to_noise(
         np.array([1, 10, 100, 1000]), {"falls": np.array([1, 0.3, 0.1, 0.03]), "rises": np.array([[1, 3, 10, 30], [1.1, 3.2, 9, 33]])}
+    ),
+    "latent roles": lambda: plots.latent_roles({"β = 4": roles(10), "β = 0": roles(10, 1)}, ["square", "heart"], ["−3σ", "0", "3σ"]),
+    "roles of one latent": lambda: plots.latent_roles({"alone": roles(1)}, ["a", "b"], ["−1", "0", "1"]),
+    "scores": lambda: plots.scores(
+        {"true factors": {"MIG": [1.0], "DCI": [1.0]}, "a model of long name": {"MIG": [0.1, 0.5], "DCI": [0.0]}},
+        {"MIG": "of 5", "DCI": ""},
     ),
     "manifold": lambda: plots.manifold(pictures(20, 20, 28, 28, 1), *plots.manifold_grid(20)[:2]),
     "oblong manifold": lambda: plots.manifold(pictures(3, 7, 32, 20, 3), Z1, Z2),
@@ -406,6 +420,11 @@ GOOD, NAN = np.zeros((4, 8, 8, 1)), np.full((4, 8, 8, 1), np.nan)
         (lambda: plots.latent_map(np.zeros((5, 2)), np.zeros(5)), "float64"),
         (lambda: plots.latent_map(np.zeros((5, 2)), np.full(5, -1)), "from 0 up"),
         (lambda: plots.loss_curves([]), "0 epochs"),
+        (lambda: plots.latent_roles({"x": roles(3)}, ["a", "b", "c"], ["0", "1", "2"]), r"scale is \(3, 2, 6\).*\(3, 3, values\)"),
+        (lambda: plots.latent_roles({"x": roles(3)}, ["a", "b"], ["0"]), r"\(3, 3, 12, 12, 1\).*\(3, 1, H, W, C\)"),
+        (lambda: plots.latent_roles({"x": roles(3)._replace(variance=np.ones(4))}, ["a", "b"], ["0", "1", "2"]), r"variance is \(4,\)"),
+        (lambda: plots.scores({"a": {"MIG": [1.0]}, "b": {"SAP": [1.0]}}), "'b': {'SAP': 1}"),
+        (lambda: plots.scores({"a": {"MIG": []}}), "at least one value"),
         (lambda: plots.loss_curves([{"epoch": 1, "train": {"loss": 1.0}}]), "1 epochs lacks 'test'"),
     ],
 )
@@ -451,3 +470,31 @@ def test_a_reference_slope_has_its_slope():
 def test_curves_without_a_logarithm_are_refused(curves):
     with pytest.raises(ShapeError, match=r"log-log: x is \(3,\)"):
         plots.estimator_variance(np.array([1.0, 2.0, 3.0]), {"title": curves})
+
+
+def test_latents_stand_in_the_order_of_their_variance_with_all_that_is_theirs():
+    found = roles(4)
+    fig = plots.latent_roles({"model": found}, ["a", "b"], ["−3σ", "0", "3σ"])
+    rendered(fig)
+    columns = {}
+    for ax in fig.axes:
+        columns.setdefault(round(ax.get_position().x0, 6), []).append(ax)
+    order = np.argsort(found.variance)
+    assert len(columns) == 4
+    for k, x in zip(order, sorted(columns), strict=True):
+        place, scale, rotation, *images, variance = sorted(columns[x], key=lambda ax: -ax.get_position().y0)
+        assert_array_equal(place.images[0].get_array(), found.place[k])
+        for ax, name in ((scale, "scale"), (rotation, "rotation")):
+            assert_array_equal([line.get_ydata() for line in ax.lines[1:]], found.curves[name][k])
+            assert [line.get_color() for line in ax.lines[1:]] == list(GROUPS[:2])
+        assert_array_equal([ax.images[0].get_array() for ax in images], found.traversals[k, ..., 0])
+        assert variance.patches[0].get_width() == found.variance[k]
+    assert {text.get_text(): text.get_color() for text in fig.texts if text.get_text() in "ab"} == dict(zip("ab", GROUPS, strict=False))
+    assert len({im.get_clim() for ax in fig.axes for im in ax.images if im.get_cmap().name == "viridis"}) == 1
+
+
+def test_a_bar_is_the_mean_of_the_dots_on_it():
+    fig = plots.scores({"a": {"MIG": [0.2, 0.6], "SAP": [0.5]}, "b": {"MIG": [0.1], "SAP": [1.0]}})
+    assert [[bar.get_width() for bar in ax.patches] for ax in fig.axes] == [pytest.approx([0.4, 0.1]), pytest.approx([0.5, 1.0])]
+    assert [line.get_xdata().tolist() for line in fig.axes[0].lines] == [[0.2, 0.6]]
+    assert [text.get_text() for text in fig.axes[0].texts] == ["0.40", "0.10"]

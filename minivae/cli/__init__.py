@@ -108,9 +108,12 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--prior", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
     group = p.add_argument_group("objective and optimizer")
-    group.add_argument("--objective", choices=OBJECTIVES, default=defaults.objective, help="the bound on log p(x) to raise")
+    group.add_argument(
+        "--objective", choices=OBJECTIVES, default=defaults.objective, help="bound on log p(x), or tc (beta-TCVAE) or factor (FactorVAE)"
+    )
     group.add_argument("--samples", type=int, default=defaults.samples, metavar="K", help="importance samples of the iwae")
-    group.add_argument("--beta", type=float, default=defaults.beta, help="weight of the KL divergence")
+    group.add_argument("--beta", type=float, default=defaults.beta, help="weight of the KL; with tc and factor, of the total correlation")
+    group.add_argument("--critic", type=int, default=defaults.critic, metavar="UNITS", help="width of each layer of factor's critic")
     group.add_argument(
         "--kl-warmup", type=float, default=defaults.kl_warmup, metavar="EPOCHS", help="beta rises from 0 over so many epochs"
     )

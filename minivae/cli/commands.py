@@ -114,6 +114,8 @@ def parts_of_loss(config: TrainingConfig, terms: dict[str, float]) -> str:
     reconstruction, kl = f"{terms['reconstruction']:.2f}", f"{terms['kl']:.2f}"
     if config.objective == "iwae":
         return f"(one sample: {reconstruction} + {kl})"
+    if config.objective in ("tc", "factor"):
+        return f"= {reconstruction} + {kl} {terms['loss'] - terms['reconstruction'] - terms['kl']:+.2f} for the total correlation"
     if config.capacity is not None:
         return f"= {reconstruction} + {config.beta:g} x |{kl} - {config.capacity:g}|"
     return f"= {reconstruction} + {'' if config.beta == 1 else f'{config.beta:g} x '}{kl}{', free bits apart' if config.free_bits else ''}"

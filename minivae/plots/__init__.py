@@ -6,10 +6,14 @@ that a figure looks alike at any dpi; type is at least 8 points, and larger on a
 
 from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
+from .factors import Roles, brief, draw_groups, latent_roles, scores
 from .pictures import draw_manifold, groups, interpolations, manifold, manifold_grid, reconstructions, samples
 
 __all__ = [
+    "Roles",
+    "brief",
     "draw_curves",
+    "draw_groups",
     "draw_latent_map",
     "draw_log_log",
     "draw_manifold",
@@ -17,10 +21,12 @@ __all__ = [
     "groups",
     "interpolations",
     "latent_map",
+    "latent_roles",
     "loss_curves",
     "manifold",
     "manifold_grid",
     "reconstructions",
     "samples",
+    "scores",
     "signal_to_noise",
 ]

@@ -1,6 +1,7 @@
 """Training: optimizers, the loop, checkpoints, and the run folder."""
 
 from .config import OBJECTIVES, OPTIMIZERS, TrainingConfig
+from .factor import FactorTrainer, trainer_for
 from .loop import Trainer, losses
 from .optimizers import SGD, Adam, AdamW, clip_gradients, gradient_norm
 from .run import Run, load_model
@@ -11,6 +12,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "FactorTrainer",
     "Run",
     "Trainer",
     "TrainingConfig",
@@ -18,4 +20,5 @@ __all__ = [
     "gradient_norm",
     "load_model",
     "losses",
+    "trainer_for",
 ]

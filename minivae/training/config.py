@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import UsageError
-from ..objectives import Terms, capacity, elbo, free_bits, importance_weighted
+from ..objectives import Terms, capacity, elbo, free_bits, importance_weighted, total_correlation
 from .optimizers import SGD, Adam, AdamW, Optimizer
 from .schedules import SCHEDULES
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
-OBJECTIVES = ("elbo", "iwae")
+OBJECTIVES = ("elbo", "iwae", "tc", "factor")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TrainingConfig:
     lr_schedule: str = "constant"
     lr_warmup: float = 0.0
     clip: float | None = None  # the largest allowed norm of the gradient
-    beta: float = 1.0
+    beta: float = 1.0  # of the KL; of the total correlation, with tc; what factor adds of it, its gamma
     kl_warmup: float = 0.0  # beta rises over so many epochs; where there is a capacity, that does
     seed: int = 0
     objective: str = "elbo"
@@ -33,10 +33,11 @@ class TrainingConfig:
     capacity: float | None = None  # nats that the KL is drawn to, by beta |KL - capacity|
     free_bits: float = 0.0  # nats of each latent that cost nothing
     binarize: bool = False  # each epoch sees new zeros and ones, drawn with the pixels as probabilities
+    critic: int = 1000  # units of each of the five layers of the critic of factor
 
     def __post_init__(self) -> None:
         lows = {"epochs": 0, "batch_size": 1, "lr_warmup": 0, "beta": 0, "kl_warmup": 0, "seed": 0, "samples": 1, "free_bits": 0}
-        lows |= {} if self.capacity is None else {"capacity": 0}
+        lows |= {"critic": 1} if self.capacity is None else {"critic": 1, "capacity": 0}
         for name, low in lows.items():
             if not getattr(self, name) >= low or not math.isfinite(getattr(self, name)):
                 raise UsageError(f"{name} is {getattr(self, name)}; need a number from {low} up")
@@ -50,13 +51,25 @@ class TrainingConfig:
             raise UsageError(
                 "the iwae has no KL term for beta, kl_warmup, capacity or free_bits to weigh; leave them out, or take the elbo"
             )
-        if self.objective == "elbo" and self.samples != 1:
-            raise UsageError(f"samples is {self.samples}, and the elbo takes 1 of z an image; choose the objective iwae for more")
+        if self.objective != "iwae" and self.samples != 1:
+            raise UsageError(f"samples is {self.samples}, and {self.objective} takes 1 of z an image; choose the objective iwae for more")
+        if self.objective in ("tc", "factor") and (self.capacity is not None or self.free_bits):
+            raise UsageError(
+                f"{self.objective} weighs the total correlation, by beta alone; leave out capacity and free_bits, or take the elbo"
+            )
+        if self.objective == "tc" and self.beta == 1:
+            raise UsageError("beta is 1, and there tc is the elbo; give more (the paper's is 6), or take the elbo")
         if self.capacity is not None and self.free_bits:
             raise UsageError(f"capacity is {self.capacity}, free_bits is {self.free_bits}; choose one of the two")
 
-    def loss(self, warmed: float = 1.0) -> Callable[..., Terms]:
-        """The objective, (model, x, rng) -> Terms; `warmed` is how far the warm-up of the KL has come, from 0 to 1."""
+    def loss(self, warmed: float = 1.0, size: int = 0) -> Callable[..., Terms]:
+        """The objective, (model, x, rng) -> Terms; `warmed` is how far the warm-up of the KL has come, from 0 to 1.
+
+        `size` is the number of images in the data, which tc asks for."""
+        if self.objective == "factor":
+            raise UsageError("factor has two players, and a Trainer that knows both; make it by trainer_for(model, config)")
+        if self.objective == "tc":
+            return partial(total_correlation, size=size, beta=self.beta * warmed)
         if self.objective == "iwae":
             return partial(importance_weighted, samples=self.samples)
         if self.capacity is not None:

@@ -37,6 +37,7 @@ class Trainer:
         self.model, self.config, self.objective = model, config, objective
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
         self.epochs_done = 0
+        self.size = 0  # images in the data; an epoch finds it out
         self.noise = Stream(config.seed)  # what the captured step draws from; its state is that of the step's own stream
         self.captured: Captured | None = None
 
@@ -51,6 +52,8 @@ class Trainer:
         noise, bits, order = (root.split(f"{what} of epoch {number}") for what in ("noise", "bits", "order"))
         also = root.split(f"order of epoch {number}")  # the same one again, for the conditions
         steps_per_epoch = -(-len(images) // config.batch_size)
+        if self.size != len(images):
+            self.size, self.captured = len(images), None  # a recording holds the old number
         self.model.train()
         totals = np.zeros(4)
         done = 0
@@ -94,7 +97,7 @@ class Trainer:
 
     def loss(self, warmed: float) -> Callable[..., Terms]:
         """The objective, (model, x, rng) -> Terms."""
-        return self.config.loss(warmed) if self.objective is None else partial(self.objective, beta=self.config.beta * warmed)
+        return self.config.loss(warmed, self.size) if self.objective is None else partial(self.objective, beta=self.config.beta * warmed)
 
     def compiled(self, condition: Any, warmed: float) -> Callable[..., tuple[Terms, list[Any]]]:
         """The step: captured where nothing but the images changes from one to the next, eager elsewhere."""

@@ -25,6 +25,7 @@ from ..version import VERSION
 from .checkpoint import load, save, write_atomically
 from .collapse import alarm, measure
 from .config import TrainingConfig
+from .factor import trainer_for
 from .loop import Trainer, like, losses
 
 CHECKPOINT, CONFIG, METRICS = "model.npz", "config.json", "metrics.jsonl"
@@ -65,7 +66,7 @@ class Run:
         if model.get("model") == "cvae" and "condition" not in model:
             asked["condition"] = 1 + max(int(labels.max()) for labels in labels_of(data))
         untrained = build(asked, Stream(training.seed).split("initial weights"))
-        run = cls(folder, source or {"name_or_path": data.name}, Trainer(untrained.to(device), training), device)
+        run = cls(folder, source or {"name_or_path": data.name}, trainer_for(untrained.to(device), training), device)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -83,7 +84,7 @@ class Run:
         training = TrainingConfig(**metadata["training"])
         training = replace(training, epochs=epochs) if epochs is not None else training
         device = device or metadata["device"]
-        trainer = Trainer(build(metadata["model"], Stream(0)).to(device), training)
+        trainer = trainer_for(build(metadata["model"], Stream(0)).to(device), training)
         trainer.load_state(arrays, metadata)
         run = cls(folder, metadata["data"], trainer, device)
         run.metrics = [line for line in _read_lines(folder / METRICS) if line["epoch"] <= trainer.epochs_done]
@@ -117,12 +118,21 @@ class Run:
         config = self.trainer.config
         labels, test_labels = labels_of(data) if self.model.condition else (None, None)
         few = max(500 // config.samples, 1)
+        if config.objective == "tc":
+            few = min(config.batch_size, len(data.train_images))  # its estimate depends on the batch: one size for training and test
         while self.epochs_done < config.epochs:
             start = perf_counter()
             train = self.trainer.epoch(data.train_images, step, labels)
             seconds = perf_counter() - start
             test = losses(
-                self.model, data.test_images, config.seed, 1.0, few, test_labels, objective=config.loss(), binarized=config.binarize
+                self.model,
+                data.test_images,
+                config.seed,
+                1.0,
+                few,
+                test_labels,
+                objective=self.trainer.loss(1.0),
+                binarized=config.binarize,
             )
             line = {"epoch": self.epochs_done, "seconds": round(seconds, 3), "train": train, "test": test}
             line |= measure(self.model, data.test_images, test_labels, config.seed, lambda x: like(self.model, x))

@@ -9,7 +9,7 @@ import minivae as mv
 from minivae.cli import main
 from minivae.data import Dataset
 from minivae.errors import UsageError
-from minivae.training import Run, Trainer, TrainingConfig, load_model, losses
+from minivae.training import FactorTrainer, Run, Trainer, TrainingConfig, load_model, losses, trainer_for
 from minivae.training.checkpoint import load, save
 from minivae.training.collapse import alarm
 
@@ -32,6 +32,8 @@ STORIES = {
     "iwae": (SMALL, {"objective": "iwae", "samples": 4, "binarize": True}),
     "capacity": (SMALL, {"capacity": 3.0, "beta": 10.0, "kl_warmup": 1.5}),
     "free bits": (SMALL, {"free_bits": 0.1}),
+    "tc": ({"model": "cvae", **SMALL}, {"objective": "tc", "beta": 6.0, "kl_warmup": 1.5}),
+    "factor": (SMALL, {"objective": "factor", "beta": 5.0, "critic": 9, "binarize": True, "clip": 90.0, "lr_warmup": 0.5}),
 }
 
 
@@ -56,7 +58,7 @@ def test_a_checkpoint_from_before_there_were_other_models_is_a_vae(tmp_path):
     Run.start(tmp_path, data, SMALL, TrainingConfig(epochs=1)).train(data)
     arrays, metadata = load(tmp_path / "model.npz")
     assert metadata["model"].pop("model") == "vae"
-    for later in ("objective", "samples", "capacity", "free_bits", "binarize"):
+    for later in ("objective", "samples", "capacity", "free_bits", "binarize", "critic"):
         del metadata["training"][later]
     save(tmp_path / "model.npz", arrays, metadata)
     assert type(load_model(tmp_path)) is mv.VAE
@@ -138,6 +140,10 @@ def test_activity_is_what_its_parts_say():
         ({"objective": "iwea"}, "'iwea' is unknown; choose one of elbo, iwae"),
         ({"objective": "iwae", "beta": 2.0}, "the iwae has no KL term"),
         ({"samples": 5}, "choose the objective iwae for more"),
+        ({"objective": "tc", "beta": 6.0, "samples": 5}, "tc takes 1 of z an image"),
+        ({"objective": "tc"}, "there tc is the elbo"),
+        ({"objective": "factor", "free_bits": 0.1}, "leave out capacity and free_bits"),
+        ({"objective": "factor", "critic": 0}, "critic is 0"),
         ({"samples": 0}, "samples is 0"),
         ({"capacity": 1.0, "free_bits": 0.1}, "choose one of the two"),
         ({"capacity": -1.0}, "capacity is -1.0"),
@@ -161,7 +167,17 @@ def command(*words) -> int:
     return main([str(word) for word in words])
 
 
-@pytest.mark.parametrize("options", [["cvae", "--prior", "learned"], ["ae"], ["hierarchical", "--top", 1]], ids=lambda o: o[0])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["cvae", "--prior", "learned"],
+        ["ae"],
+        ["hierarchical", "--top", 1],
+        ["cvae", "--objective", "tc", "--beta", 6],
+        ["vae", "--objective", "factor", "--beta", 10, "--critic", 12],
+    ],
+    ids=["cvae", "ae", "hierarchical", "tc", "factor"],
+)
 def test_the_command_line_trains_resumes_and_draws(labelled, tmp_path, capsys, options):
     asked = ["train", labelled, "--model", *options, "--hidden", 8, "--latent", 3, "--batch-size", 25]
     assert command(*asked, "--epochs", 2, "--out", tmp_path / "whole") == 0
@@ -172,6 +188,18 @@ def test_the_command_line_trains_resumes_and_draws(labelled, tmp_path, capsys, o
         assert command(work[0], tmp_path / "half", *work[1:]) == 0
     printed = capsys.readouterr().out
     assert ("log p(x)" in printed) == (options[0] != "ae")
+    assert ("for the total correlation" in printed) == ("--beta" in options)
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "words"),
+    [("ae", "tc", "the model AE has not"), ("hierarchical", "factor", "HierarchicalVAE has not"), ("cvae", "factor", "or take tc")],
+)
+def test_a_model_without_one_q_of_z_has_no_total_correlation_to_weigh(labelled, tmp_path, capsys, model, objective, words):
+    asked = ["--model", model, "--objective", objective, "--beta", 6, "--out", tmp_path / "run"]
+    assert command("train", labelled, *asked) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_label_chooses_what_is_drawn(labelled, tmp_path, capsys):
@@ -203,3 +231,49 @@ def test_a_capacity_rises_with_the_warm_up_and_its_weight_does_not():
     terms = TrainingConfig(capacity=4.0, beta=7.0).loss(0.25)(model, x, mv.Stream(1))
     expected = terms.reconstruction.data.mean() + 7 * abs(terms.kl.data.mean() - 1)
     assert terms.loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def vae() -> mv.VAE:
+    return mv.VAE((6, 5, 1), mv.Stream(0), **SMALL)
+
+
+def test_the_loss_of_tc_knows_how_many_images_there_are():
+    """Data of another size: a recorded step, which holds the old number, is not replayed."""
+    images, config = tiles(144).train_images, TrainingConfig(batch_size=8, objective="tc", beta=3.0)
+    one = Trainer(vae(), config)
+    one.epoch(images[:40])
+    other = Trainer(vae(), config)
+    other.load_state(*one.state())
+    found = [trainer.epoch(images) for trainer in (one, other)]
+    assert found[0] == found[1]
+
+
+def test_a_critic_whose_word_has_no_weight_leaves_the_elbo_and_learns_all_the_same():
+    """One step; the noise of the second depends on what the critic drew."""
+    images = tiles().train_images
+    config = TrainingConfig(batch_size=len(images), objective="factor", beta=0.0, critic=7)
+    pair, alone = trainer_for(vae(), config), Trainer(vae(), TrainingConfig(batch_size=len(images)))
+    assert isinstance(pair, FactorTrainer)
+    before = pair.critic.state()
+    assert pair.epoch(images)["loss"] == pytest.approx(alone.epoch(images)["loss"], rel=1e-6)
+    for name, a in alone.model.state().items():
+        # Adam's first step is lr g / (|g| + eps), whatever the size of g: one that is rounding error has no direction
+        np.testing.assert_allclose(pair.model.state()[name], a, atol=2e-6, err_msg=name)
+    assert all((before[name] != a).any() for name, a in pair.critic.state().items())
+
+
+def test_the_critic_learns_and_the_model_is_told():
+    """A model that says one thing by two latents: the critic of its codes finds out, and the loss grows by what it finds."""
+
+    class Twice(mv.VAE):
+        def encode(self, x):
+            mean = mv.ops.broadcast_to(mv.constant(x[:, 5, 4] * 8 - 4), (len(x), 3))
+            return mv.distributions.Gaussian(mean, mean * 0.0 - 4.0)
+
+    images, model = tiles(528).train_images, Twice((6, 5, 1), mv.Stream(0), **SMALL)
+    trainer = trainer_for(model, TrainingConfig(epochs=25, batch_size=31, lr=3e-3, objective="factor", beta=2.0, critic=16))
+    reports = [trainer.epoch(images) for _ in range(25)]
+    claimed = [(r["loss"] - r["reconstruction"] - r["kl"]) / 2 for r in reports]
+    # four equally probable grays, told by three latents: 2 log 4 nats, of which the noise, sigma = 0.14 to steps of 1.9, hides none
+    assert abs(claimed[0]) < 1
+    assert claimed[-1] == pytest.approx(2 * np.log(4), rel=0.3)
