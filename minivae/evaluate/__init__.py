@@ -5,6 +5,7 @@ from . import estimators
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood
+from .neighbours import nearest, precision_recall
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [
@@ -19,5 +20,7 @@ __all__ = [
     "log_likelihood",
     "mig",
     "mutual_information",
+    "nearest",
+    "precision_recall",
     "sap",
 ]
