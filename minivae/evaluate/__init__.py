@@ -5,7 +5,7 @@ from . import estimators
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood
-from .neighbours import nearest, precision_recall
+from .neighbours import nearest, precision_coverage
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [
@@ -21,6 +21,6 @@ __all__ = [
     "mig",
     "mutual_information",
     "nearest",
-    "precision_recall",
+    "precision_coverage",
     "sap",
 ]

@@ -23,23 +23,27 @@ def nearest(images: Any, references: Any, k: int = 1) -> np.ndarray:
     return np.concatenate([np.partition(part, k - 1, axis=1)[:, k - 1] for part in distances(x, y)])
 
 
-def precision_recall(made: Any, real: Any, k: int = 3) -> tuple[float, float]:
-    """The share of made images within the real ones' reach, and of real images within the made ones'.     (N, ...), (M, ...)
+def precision_coverage(made: Any, real: Any, k: int = 3) -> tuple[float, float]:
+    """The share of made images within reach of a real one, and of real images with a made one in reach.     (N, ...), (M, ...)
 
-    The reach of a set is the union of balls around its members, each to the k-th nearest of the other members.  Precision says whether
-    what is made looks real, recall whether all that is real is made: one good image made again and again has precision 1 and no recall.
+    The reach of a real image is its distance to the k-th nearest of the others.  Precision says whether what is made looks real, coverage
+    whether all kinds are made: one good image made again and again has precision 1 and next to no coverage.  N images of the real ones'
+    density cover 1 - prod_{i=1}^k (M - i) / (M + N - i) on average: 1 - 2^-k for N = M.  Made ones that are blurred are nearer to all, and
+    cover more.
 
-    T. Kynkaanniemi et al., "Improved precision and recall metric for assessing generative models", 2019, eq. 1-2, here on pixels.
+    Precision: T. Kynkaanniemi et al., "Improved precision and recall metric for assessing generative models", 2019; coverage: M. F.
+    Naeem et al., "Reliable fidelity and diversity metrics for generative models", 2020.  Both are here on pixels.
     Raises ShapeError, UsageError.
     """
-    x, y = rows("precision_recall", made), rows("precision_recall", real)
-    check(x, y, k, min(len(x), len(y)) - 1)
-    around_made, around_real = nearest(x, x, k + 1), nearest(y, y, k + 1)  # a member's own distance, 0, is the first
-    is_real, is_made = [], np.zeros(len(y), bool)
-    for part, start in zip(distances(x, y), range(0, len(x), part_size(y)), strict=True):
-        is_real.append((part <= around_real).any(axis=1))
-        is_made |= (part <= around_made[start : start + len(part), None]).any(axis=0)
-    return float(np.concatenate(is_real).mean()), float(is_made.mean())
+    x, y = rows("precision_coverage", made), rows("precision_coverage", real)
+    check(x, y, k, len(y) - 1)
+    reach = nearest(y, y, k + 1)  # a member's own distance, 0, is the first
+    precise, covered = 0, np.zeros(len(y), bool)
+    for part in distances(x, y):
+        within = part <= reach
+        precise += int(within.any(axis=1).sum())
+        covered |= within.any(axis=0)
+    return precise / len(x), float(covered.mean())
 
 
 def distances(x: np.ndarray, y: np.ndarray) -> Any:

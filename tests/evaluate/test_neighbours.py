@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from scipy.spatial import cKDTree
 
 from minivae.errors import ShapeError, UsageError
-from minivae.evaluate import nearest, precision_recall
+from minivae.evaluate import nearest, precision_coverage
 
 
 @pytest.mark.parametrize("k", [1, 2, 7])
@@ -23,33 +23,33 @@ def test_an_image_is_its_own_nearest():
     assert_allclose(nearest(x, x), 0, atol=1e-6)  # sqrt(the rounding of |x|^2, about 784 2^-53)
 
 
-def test_precision_and_recall_by_hand():
-    """k = 1, on a line: the real ones at 0, 1, 3 reach 1, 1 and 2 far; the made ones at 0.5, 4.9, 5.2 reach 4.4, 0.3, 0.3."""
-    real, made = np.array([[0.0], [1], [3]]), np.array([[0.5], [4.9], [5.2]])
-    assert precision_recall(made, real, 1) == (2 / 3, 1)  # 5.2 is out of reach of 3; all of 0, 1, 3 are within 4.4 of 0.5
-    assert precision_recall(real, made, 1) == (1, 2 / 3)
-    assert precision_recall(made[1:], real, 1) == (1 / 2, 0)
+def test_precision_and_coverage_by_hand():
+    """On a line the real ones at 0, 1, 3, 10 reach 1, 1, 2, 7 far to their first neighbour, and 3, 2, 3, 9 to their second."""
+    real, made = np.array([[0.0], [1], [3], [10]]), np.array([[1.5], [-2], [2.5], [-1.5]])
+    assert precision_coverage(made, real, 1) == (2 / 4, 2 / 4)  # 1.5 and 2.5 are near 3, 1.5 is near 1; from 10 they are 7.5 and more
+    assert precision_coverage(made, real, 2) == (4 / 4, 4 / 4)
+    assert precision_coverage(made[:1], real, 1) == (1, 2 / 4)
+    assert precision_coverage(made[1:2], real, 2) == (1, 1 / 4)
 
 
-def test_half_of_the_kinds_made_well_is_precise_and_half_recalled():
+@pytest.mark.parametrize(("N", "M", "k"), [(60, 60, 1), (60, 60, 3), (30, 90, 2), (40, 100, 5)])
+def test_images_of_the_same_density_cover_what_chance_says(N, M, k):
+    """A real image is left uncovered where its k nearest of all others are real: prod_i (M - i) / (M + N - i), whatever the density."""
+    rng = np.random.default_rng(N + k)
+    found = [precision_coverage(rng.normal(size=(N, 3)), rng.normal(size=(M, 3)), k)[1] for _ in range(200)]
+    i = np.arange(1, k + 1)
+    expected = 1 - np.prod((M - i) / (M + N - i))
+    assert abs(np.mean(found) - expected) < 5 * np.std(found) / np.sqrt(len(found))
+
+
+def test_one_of_two_kinds_made_well_is_precise_and_covers_its_half():
     rng = np.random.default_rng(0)
     kinds = np.repeat([0.0, 100.0], 200)[:, None] * np.ones(2)
-    real, made = kinds + rng.normal(size=(400, 2)), rng.normal(size=(300, 2))
-    precision, recall = precision_recall(made, real)
-    assert precision > 0.9
-    assert 0.45 < recall <= 0.5
-    assert precision_recall(made + 50, real) == (0, 0)
-
-
-def test_shares_are_those_of_the_balls_that_a_tree_finds(monkeypatch):
-    monkeypatch.setattr("minivae.evaluate.neighbours.PART", 1000)
-    rng = np.random.default_rng(1)
-    x, y = rng.uniform(size=(500, 2)), rng.uniform(size=(400, 2))
-    for k in (1, 3):
-        reach = cKDTree(y).query(y, [k + 1])[0][:, 0]
-        back = cKDTree(x).query(x, [k + 1])[0][:, 0]
-        apart = np.linalg.norm(x[:, None] - y, axis=2)
-        assert precision_recall(x, y, k) == ((apart <= reach).any(axis=1).mean(), (apart <= back[:, None]).any(axis=0).mean())
+    real, made = kinds + rng.normal(size=(400, 2)), rng.normal(size=(2000, 2))
+    precision, coverage = precision_coverage(made, real)
+    assert precision > 0.95
+    assert 0.45 < coverage <= 0.5
+    assert precision_coverage(made + 50, real) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_shares_are_those_of_the_balls_that_a_tree_finds(monkeypatch):
         (lambda x: nearest(x, x[:, :2]), ShapeError, "3 numbers, those to compare with 2"),
         (lambda x: nearest(x, x, 6), UsageError, "k is 6, of 5 and 5 images; need 1 <= k <= 5"),
         (lambda x: nearest(x, x, 0), UsageError, "k is 0"),
-        (lambda x: precision_recall(x, x[:3]), UsageError, "1 <= k <= 2"),
+        (lambda x: precision_coverage(x, x[:3], 3), UsageError, "1 <= k <= 2"),
         (lambda x: nearest(x.astype(np.uint8), x), ShapeError, "uint8.*to_float"),
         (lambda x: nearest(x[:0], x), ShapeError, r"\(0, 3\)"),
     ],
