@@ -5,10 +5,12 @@ that a figure looks alike at any dpi; type is at least 8 points, and larger on a
 """
 
 from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
+from .codes import codes, manifolds, places
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
 from .pictures import draw_manifold, interpolations, manifold, manifold_grid, reconstructions, samples
 
 __all__ = [
+    "codes",
     "draw_curves",
     "draw_latent_map",
     "draw_log_log",
@@ -19,6 +21,8 @@ __all__ = [
     "loss_curves",
     "manifold",
     "manifold_grid",
+    "manifolds",
+    "places",
     "reconstructions",
     "samples",
     "signal_to_noise",
