@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -15,7 +16,8 @@ from .pictures import draw_manifold
 def codes(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: np.ndarray | None = None, label_names: Sequence[str] = ()) -> Figure:
     """A column for each model: means of q(z | x) as a `latent_map`, and under it a histogram of its standard deviations.
 
-    panels: {name: (means (N, 2), sigmas (N, 2))}, labels (N,) integers from 0 up.  Raises ShapeError.
+    panels: {name: (means (N, 2), sigmas (N, 2))}, labels (N,) integers from 0 up.  Classes that are all at one place, within 0.2, are not
+    told apart.  Raises ShapeError.
     """
     for name, (means, sigmas) in panels.items():
         if np.shape(means) != np.shape(sigmas) or np.ndim(means) != 2 or not (np.asarray(sigmas) > 0).all():
@@ -26,7 +28,8 @@ def codes(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: np.ndarra
     high = max(float(np.max(sigmas)) for _, sigmas in panels.values())
     bins = np.geomspace(min(low, 0.5), max(2.0, high), 50)
     for (name, (means, sigmas)), top, bottom in zip(panels.items(), tops, bottoms, strict=True):
-        draw_latent_map(top, means, labels, label_names).set_title(name, fontsize=TITLE, color=INK)
+        spread = float(np.ptp(means, axis=0).max())
+        draw_latent_map(top, means, labels if spread > 0.2 else None, label_names).set_title(name, fontsize=TITLE, color=INK)
         sigmas = np.asarray(sigmas).ravel()
         bottom.hist(sigmas, bins, weights=np.full(len(sigmas), 100 / len(sigmas)), color=TRAIN)
         bottom.axvline(1, color=INK, linewidth=0.8, linestyle=":")
@@ -42,9 +45,13 @@ def manifolds(panels: Mapping[str, np.ndarray], z1: np.ndarray, z2: np.ndarray) 
 
     Raises ShapeError.
     """
-    fig = row_of(panels, 3.3)
+    fig = row_of(panels, 3.7)
     for (name, images), ax in zip(panels.items(), fig.subplots(1, len(panels), squeeze=False)[0], strict=True):
         draw_manifold(ax, images, z1, z2).set_title(name, fontsize=TITLE, color=INK)
+        for axis, z in ((ax.xaxis, np.asarray(z1)), (ax.yaxis, np.asarray(z2))):
+            whole = np.arange(np.ceil(z[0]), np.floor(z[-1]) + 1)  # a small picture has room for whole numbers
+            if len(whole):
+                axis.set_ticks(np.interp(whole, z, np.arange(len(z))), [f"{t:.0f}".replace("-", "\N{MINUS SIGN}") for t in whole])
     return fig
 
 
@@ -71,7 +78,7 @@ def places(
     return fig
 
 
-def number_images(ax, images: np.ndarray) -> None:
+def number_images(ax: Axes, images: np.ndarray) -> None:
     """Images in two rows, numbered from 1."""
     columns = -(-len(images) // 2)
     H, W = images.shape[1:3]
