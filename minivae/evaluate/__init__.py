@@ -5,6 +5,7 @@ from . import estimators
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood, log_likelihoods
+from .neighbours import nearest, precision_coverage
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [
@@ -20,5 +21,7 @@ __all__ = [
     "log_likelihoods",
     "mig",
     "mutual_information",
+    "nearest",
+    "precision_coverage",
     "sap",
 ]

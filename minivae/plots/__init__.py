@@ -5,6 +5,7 @@ that a figure looks alike at any dpi; type is at least 8 points, and larger on a
 """
 
 from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
+from .codes import codes, manifolds, places
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
 from .factors import Roles, brief, draw_groups, latent_roles, scores
 from .pictures import draw_manifold, groups, interpolations, manifold, manifold_grid, reconstructions, samples
@@ -12,6 +13,7 @@ from .pictures import draw_manifold, groups, interpolations, manifold, manifold_
 __all__ = [
     "Roles",
     "brief",
+    "codes",
     "draw_curves",
     "draw_groups",
     "draw_latent_map",
@@ -25,6 +27,8 @@ __all__ = [
     "loss_curves",
     "manifold",
     "manifold_grid",
+    "manifolds",
+    "places",
     "reconstructions",
     "samples",
     "scores",
