@@ -3,19 +3,23 @@
 from ..models import active_units
 from . import estimators
 from .disentanglement import DCI, dci, mig, mutual_information, sap
+from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [
     "DCI",
+    "Gaps",
     "Surgery",
     "active_units",
+    "best_gaussian",
     "beta_vae_score",
     "dci",
     "elbo_surgery",
     "estimators",
     "factor_vae_score",
+    "inference_gaps",
     "log_likelihood",
     "mig",
     "mutual_information",
