@@ -2,6 +2,7 @@
 
 from ..models import active_units
 from . import estimators
+from .attributes import slant, thickness
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
@@ -24,4 +25,6 @@ __all__ = [
     "mig",
     "mutual_information",
     "sap",
+    "slant",
+    "thickness",
 ]

@@ -4,22 +4,30 @@ Functions named draw_* draw into one Axes and return it; the others make a Figur
 that a figure looks alike at any dpi; type is at least 8 points, and larger on a figure wider than a page.
 """
 
+from .bars import draw_latent_kl, draw_stacked_bars, stacked_bars
 from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
 from .pictures import draw_manifold, interpolations, manifold, manifold_grid, reconstructions, samples
+from .posteriors import draw_posterior, mass_levels, posteriors
 
 __all__ = [
     "draw_curves",
+    "draw_latent_kl",
     "draw_latent_map",
     "draw_log_log",
     "draw_manifold",
+    "draw_posterior",
+    "draw_stacked_bars",
     "estimator_variance",
     "interpolations",
     "latent_map",
     "loss_curves",
     "manifold",
     "manifold_grid",
+    "mass_levels",
+    "posteriors",
     "reconstructions",
     "samples",
     "signal_to_noise",
+    "stacked_bars",
 ]
