@@ -18,7 +18,7 @@ from ..engine import no_graph
 from ..errors import MinivaeError, UsageError
 from ..evaluate import active_units, log_likelihood
 from ..kernels.cpu.jit import cache_folder as kernel_folder
-from ..models import AE, given
+from ..models import AE, given, lerp
 from ..random import Stream
 from ..training import Run, TrainingConfig, losses
 from ..training.checkpoint import write_atomically
@@ -226,12 +226,10 @@ def interpolate_command(options: argparse.Namespace, device: str | None) -> None
         raise UsageError(f"--count is {options.count}; {len(images)} test images make at most {len(images) // 2} pairs")
     chosen = Stream(options.seed).split("ends of interpolations").permutation(len(images))[: 2 * options.count]
     told = None if data.test_labels is None else conditions(run, data.test_labels[chosen])
-    t = np.linspace(0, 1, options.steps)[:, None]
 
     def between(ends: np.ndarray) -> np.ndarray:
         """(2 count, F) -> (count, steps, F)"""
-        a, b = ends.reshape(2, options.count, 1, -1)
-        return (1 - t) * a + t * b
+        return lerp(ends[: options.count], ends[options.count :], np.linspace(0, 1, options.steps))
 
     rows = decode(run, between(encode(run, images[chosen], told)), None if told is None else between(told))
     write_figure(options.out or run.folder / "interpolations.png", plots.interpolations(rows))

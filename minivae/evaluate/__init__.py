@@ -2,7 +2,9 @@
 
 from ..models import active_units
 from . import estimators
+from .attributes import slant, thickness
 from .disentanglement import DCI, dci, mig, mutual_information, sap
+from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
@@ -10,13 +12,16 @@ from .surgery import Surgery, elbo_surgery
 
 __all__ = [
     "DCI",
+    "Gaps",
     "Surgery",
     "active_units",
+    "best_gaussian",
     "beta_vae_score",
     "dci",
     "elbo_surgery",
     "estimators",
     "factor_vae_score",
+    "inference_gaps",
     "log_likelihood",
     "log_likelihoods",
     "mig",
@@ -24,4 +29,6 @@ __all__ = [
     "nearest",
     "precision_coverage",
     "sap",
+    "slant",
+    "thickness",
 ]

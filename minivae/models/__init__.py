@@ -10,6 +10,7 @@ from .cvae import CVAE, PRIORS
 from .hierarchical import HierarchicalVAE
 from .networks import ARCHITECTURES, critic
 from .vae import HEADS, LIKELIHOODS, VAE
+from .walks import attribute_direction, lerp, slerp, traversal
 
 __all__ = [
     "AE",
@@ -25,10 +26,14 @@ __all__ = [
     "Point",
     "active_units",
     "activity",
+    "attribute_direction",
     "build",
     "critic",
     "description",
     "given",
+    "lerp",
+    "slerp",
+    "traversal",
 ]
 
 MODELS: dict[str, type[VAE]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE}

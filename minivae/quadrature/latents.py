@@ -33,7 +33,12 @@ class Marginal:
     log_p: np.ndarray  # (N,), nats
     error: np.ndarray  # (N,), how far log p(x) may be off
     axes: list[tuple[np.ndarray, ...]]  # for each image K arrays (n,), the grid's coordinates
-    density: list[np.ndarray]  # for each image p(z | x) on the grid, (n,) or (n, n): index i belongs to z_1, j to z_2
+    log_density: list[np.ndarray]  # for each image log p(z | x) on the grid, (n,) or (n, n): index i belongs to z_1, j to z_2
+
+    @property
+    def density(self) -> list[np.ndarray]:
+        """p(z | x) on the grid, which is 0 in corners of it that the logarithm still tells apart."""
+        return [np.exp(values) for values in self.log_density]
 
 
 def log_marginal(model: Any, x: Any, tolerance: float = 1e-10) -> Marginal:
@@ -47,21 +52,26 @@ def log_marginal(model: Any, x: Any, tolerance: float = 1e-10) -> Marginal:
     Raises UsageError for more than two latents.
     """
     results = [_marginal(log_joint, box, tolerance) for log_joint, box in _posteriors(model, x, "log_marginal")]
-    log_p, error, axes, density = zip(*results, strict=True) if results else ((), (), (), ())
-    return Marginal(np.array(log_p), np.array(error), list(axes), list(density))
+    log_p, error, axes, log_density = zip(*results, strict=True) if results else ((), (), (), ())
+    return Marginal(np.array(log_p), np.array(error), list(axes), list(log_density))
 
 
-def posterior_kl(model: Any, x: Any, tolerance: float = 1e-10) -> tuple[np.ndarray, np.ndarray]:
+def posterior_kl(
+    model: Any, x: Any, tolerance: float = 1e-10, q: Any = None, posterior: Marginal | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """KL(q(z | x) || p(z | x)), which is log p(x) - ELBO, and its error, by the trapezoidal rule on a grid.     x (N, ...) -> (N,), (N,)
 
-    q = model.encode(x), a Gaussian.  The box is that of log_marginal, widened to 10 sigma of q.  The ELBO takes no part in it.
+    q            model.encode(x), or another Gaussian of shape (N, K)
+    posterior    what log_marginal has found for x, if it is known: where to look, and no more
+
+    The box is that of log_marginal, widened to 10 sigma of q.  The ELBO takes no part in it.
     """
     with no_graph():
-        q = model.encode(x)
+        q = model.encode(x) if q is None else q
         means, sigmas = array(q.mean), array(q.sigma)
         logvar = array(q.logvar)  # in float64, so that log q is integrated and not its rounding
         found = []
-        for i, (log_joint, box) in enumerate(_posteriors(model, x, "posterior_kl")):
+        for i, (log_joint, box) in enumerate(_posteriors(model, x, "posterior_kl", posterior)):
             wide = np.stack([np.minimum(box[:, 0], means[i] - 10 * sigmas[i]), np.maximum(box[:, 1], means[i] + 10 * sigmas[i])], axis=1)
             found.append(_kl(log_joint, _log_density(type(q)(means[i], logvar[i])), wide, tolerance))
     return np.array([kl for kl, _ in found]), np.array([error for _, error in found])
@@ -70,17 +80,23 @@ def posterior_kl(model: Any, x: Any, tolerance: float = 1e-10) -> tuple[np.ndarr
 LogDensity = Callable[[np.ndarray], np.ndarray]  # z (P, K) -> (P,)
 
 
-def _posteriors(model: Any, x: Any, name: str) -> list[tuple[LogDensity, Box]]:
+def _posteriors(model: Any, x: Any, name: str, known: Marginal | None = None) -> list[tuple[LogDensity, Box]]:
     """log p(x, z) as a function of z, and the box that holds it, for each image."""
     if model.latent not in COARSE:
         raise UsageError(
             f"{name}: the model has {model.latent} latents; a grid does for 1 or 2; evaluate.log_likelihood is a bound for more"
         )
-    functions = [_log_joint(model, x[i : i + 1]) for i in range(len(x))]
+    functions = [log_joint_of(model, x[i : i + 1]) for i in range(len(x))]
+    if known is not None:
+        return [
+            (log_joint, np.array([(axis[0], axis[-1]) for axis in axes])) for log_joint, axes in zip(functions, known.axes, strict=True)
+        ]
     return [(log_joint, _find_box(log_joint, model.latent)) for log_joint in functions]
 
 
-def _log_joint(model: Any, x: Any) -> LogDensity:
+def log_joint_of(model: Any, x: Any) -> LogDensity:
+    """log p(x, z) of one image as a function of z.     x (1, ...)"""
+
     def log_joint(z: np.ndarray) -> np.ndarray:
         with no_graph():
             parts = [z[i : i + CHUNK] for i in range(0, len(z), CHUNK)]
@@ -171,7 +187,7 @@ def _marginal(log_joint: LogDensity, box: Box, tolerance: float) -> tuple[float,
         if done:
             break
     log_p, error, axes, values = result
-    return log_p, error, axes, np.exp(values - log_p)
+    return log_p, error, axes, values - log_p
 
 
 def _kl(log_joint: LogDensity, log_q: LogDensity, box: Box, tolerance: float) -> tuple[float, float]:
