@@ -27,7 +27,7 @@ def stream(key, counter):
 
 
 def state(blocks=0, steps=0, position=0):
-    return np.array([blocks, steps, position], np.uint64)
+    return np.array([blocks, steps, position, 0], np.uint64)
 
 
 @settings(max_examples=20)
@@ -85,7 +85,7 @@ def test_a_step_moves_on_in_device_memory():
         return now, *draws
 
     now, *draws = host(two_steps)
-    assert_array_equal(now, [2**40 + 2 * (3 + 2), 8, 160])
+    assert_array_equal(now, [2**40 + 2 * (3 + 2), 8, 160, 0])
     s = stream(5, 2**40)
     for i in range(2):
         assert_array_equal(draws[2 * i], s.uniform(9))
