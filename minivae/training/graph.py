@@ -47,6 +47,7 @@ class DeviceEpochs:
         self.rows, self.totals = self.cupy.zeros((STREAMS, 4), np.uint64), self.cupy.zeros(4, np.float64)
         self.images: Array = None  # (N, H, W, C) uint8, and the order that they are taken in, both on the device
         self.order: Array = None
+        self.resident: Array = None  # images that came from the CPU
         self.made_for: Any = None  # what the graph holds addresses of, and numbers that it was made with
         self.warm = False
         self.graph: Graph | None = None
@@ -82,7 +83,7 @@ class DeviceEpochs:
                 count = min(EVERY, whole)
                 sound, measures = self.stretch(self.graph, i, count, steps, totals)
                 i, doubtful = i + sound, sound < count
-                if not sound:
+                if doubtful:
                     continue
             else:
                 told = None if conditions is None else conditions[at[i * size : (i + 1) * size]]
@@ -103,10 +104,11 @@ class DeviceEpochs:
         cupy, optimizer = self.cupy, self.trainer.optimizer
         if xp(images) is not np:
             self.images = images
-        elif self.images is not None and self.images.shape == images.shape and self.images.dtype == images.dtype:
-            self.images.set(np.ascontiguousarray(images))
         else:
-            self.images = cupy.asarray(images)
+            if self.resident is None or (self.resident.shape, self.resident.dtype) != (images.shape, images.dtype):
+                self.resident = cupy.empty(images.shape, images.dtype)
+            self.resident.set(np.ascontiguousarray(images))
+            self.images = self.resident
         if self.order is None or len(self.order) != len(order):
             self.order = cupy.empty(len(order), np.int64)
         self.order.set(order)
@@ -127,13 +129,14 @@ class DeviceEpochs:
         """Step i run eagerly, then by a graph made of it from the same state: kept if all bits agree."""
         trainer = self.trainer
         optimizer, model = trainer.optimizer, trainer.model
+        step.advance(self.rows[0], 0, 0)  # the one kernel that no eager step has compiled
         try:
             graph = Graph(self)
         except Exception as error:  # whatever a graph cannot hold; a step that is wrong in itself says so below
             self.why_eager = f"a step cannot be captured as a CUDA graph: {error}"
             return eager()
         arrays = [optimizer.flat, optimizer.m, optimizer.v, *model.named_buffers().values()]
-        streams = list({trainer.noise, self.bits, *model.named_streams().values(), *graph.blocks})
+        streams = list({trainer.noise, self.bits, *model.named_streams().values(), *graph.streams})
 
         def state() -> tuple[list[Array], list[dict[str, int]], int]:
             return [a.copy() for a in arrays], [stream.state() for stream in streams], optimizer.steps
@@ -163,7 +166,7 @@ class DeviceEpochs:
         """Launch the graph for steps i ... i + count - 1.  -> how many were sound, and the measures of the last; totals in place."""
         trainer, optimizer = self.trainer, self.trainer.optimizer
         rows = np.zeros((STREAMS, 4), np.uint64)
-        for row, stream in enumerate(graph.blocks):
+        for row, stream in enumerate(graph.streams):
             rows[row, 0], rows[row, 3] = stream.counter, stream.key
         rows[0, 1:3] = optimizer.steps, i * trainer.config.batch_size
         self.rows.set(rows)
@@ -175,18 +178,19 @@ class DeviceEpochs:
                 rate = optimizer.lr
                 optimizer.rate.fill(rate)
             graph.launch()
-        sound = int(self.rows.get()[0, 1]) - optimizer.steps  # waits for the last launch
+        rows = self.rows.get()  # waits for the last launch
         totals[...] = self.totals.get()
+        for row, stream in enumerate(graph.streams):
+            stream.counter = int(rows[row, 0])
+        sound = int(rows[0, 1]) - optimizer.steps
         optimizer.steps += sound
-        for stream, blocks in graph.blocks.items():
-            stream.counter += sound * blocks
         return sound, tuple(graph.measures.get().tolist())
 
 
 class Graph:
     """The step of DeviceEpochs as a CUDA graph.  It holds raw addresses: of the arena, and of arrays that its maker keeps.
 
-    blocks    of random numbers that each stream moves on by, in the order of their rows
+    streams   that the step draws from, in the order of their rows
     """
 
     def __init__(self, epochs: DeviceEpochs):
@@ -208,10 +212,9 @@ class Graph:
                 self.graph = stream.end_capture()
         finally:
             place.reset(token)
-            self.blocks = {stream: stream.counter - begun for stream, begun in self.begun.items()}
-            for stream, begun in self.begun.items():
-                stream.counter = begun
-        self.pool = pool
+            for drawn_from, begun in self.begun.items():
+                drawn_from.counter = begun
+        self.pool, self.streams = pool, list(self.begun)
 
     def allocate(self, size: int) -> Any:
         """Memory of the arena: from the device, and kept even when the pool, short of memory, would give it back."""

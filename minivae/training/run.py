@@ -116,10 +116,11 @@ class Run:
             raise UsageError(f"{data.name} has images {data.image_shape}, the model was trained on {self.model.image_shape}")
         config = self.trainer.config
         labels, test_labels = labels_of(data) if self.model.condition else (None, None)
+        images = self.on_device(data.train_images)  # as bytes: a batch is gathered where the model is
         few = max(500 // config.samples, 1)
         while self.epochs_done < config.epochs:
             start = perf_counter()
-            train = self.trainer.epoch(data.train_images, step, labels)
+            train = self.trainer.epoch(images, step, labels)
             seconds = perf_counter() - start
             test = losses(
                 self.model, data.test_images, config.seed, 1.0, few, test_labels, objective=config.loss(), binarized=config.binarize

@@ -84,7 +84,8 @@ class Pooled:
 class MemoryPool:
     def __init__(self, allocator=None):
         self.allocator = allocator or (lambda size: MemoryPointer(Memory(size), 0))
-        self.free = {}
+        self.free = {}  # by size
+        self.all = set()  # else a block and its memory, collected together, would be finalized in any order
 
     def malloc(self, size):
         rounded = -(-size // UNIT) * UNIT or UNIT
@@ -95,13 +96,13 @@ class MemoryPool:
         except OutOfMemoryError:
             self.free_all_blocks()
             memory = self.allocator(rounded).mem
+        self.all.add(memory)
         return MemoryPointer(Pooled(self, memory), 0)
 
     def free_all_blocks(self):
+        for memories in self.free.values():
+            self.all.difference_update(memories)
         self.free.clear()
-
-    def total_bytes(self):
-        return sum(memory.size for free in self.free.values() for memory in free)
 
 
 default_pool = MemoryPool()
