@@ -7,7 +7,7 @@ import minivae as mv
 from minivae import nn, ops
 from minivae.backend import xp
 from minivae.errors import NonFiniteError
-from minivae.kernels.gpu import step
+from minivae.kernels.gpu import dense, step
 from minivae.objectives import elbo
 from minivae.training import SGD, Adam, Trainer, TrainingConfig, gradient_norm, graph
 
@@ -196,12 +196,20 @@ def test_memory_does_not_grow(cupy):
     assert Now.allocated == before
 
 
+def exhausted(x):
+    """What a graph of its own has no room for beside what the eager steps took."""
+    if Now.graph is not None:
+        Now.limit = Now.allocated
+    return x.mean() * 0 + 1
+
+
 @pytest.mark.parametrize(
     ("why", "factor"),
     [
         ("cuBLAS", lambda x, rng: (x.reshape(-1, 12) @ x.reshape(-1, 12).T).mean() * 0 + 1),
         ("copies 12 bytes from the CPU", lambda x, rng: xp(x).asarray(np.ones(3, np.float32)).mean()),
         ("draws random numbers on the CPU", lambda x, rng: float(rng.uniform(3)[0])),
+        ("Out of memory", lambda x, rng: exhausted(x)),
         ("synchronous", lambda x, rng: float(x.mean())),
         ("synchronous", lambda x, rng: 1.0 if x.mean() > 0.5 else 2.0),
     ],
@@ -212,6 +220,7 @@ def test_what_a_graph_cannot_hold_stays_eager_and_is_said(cupy, why, factor):
         return terms._replace(loss=terms.loss * factor(x, rng))
 
     trainer, measures = trained({}, objective=objective)
+    Now.limit = None
     assert trainer.on_gpu.why_eager.startswith("a step cannot be captured as a CUDA graph: ")
     assert why in trainer.on_gpu.why_eager
     eager, also = trained({}, eager=True, objective=objective)
@@ -304,6 +313,14 @@ def test_images_that_lie_elsewhere_make_a_graph_of_their_own(cupy):
     host, _ = trained({}, epochs=2)
     for name, a in host.state()[0].items():
         np.testing.assert_array_equal(a, trainer.state()[0][name])
+
+
+def test_another_precision_makes_a_graph_of_its_own(cupy):
+    trainer, _ = trained({}, epochs=1)
+    first = trainer.on_gpu.graph
+    with dense.use_precision("tf32"):
+        trainer.epoch(IMAGES)
+    assert trainer.on_gpu.graph not in (None, first)
 
 
 @pytest.mark.parametrize("n", [1, 7, 1000])

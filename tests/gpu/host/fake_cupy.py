@@ -182,6 +182,7 @@ def installed(monkeypatch):
     """CuPy is this module inside, for whoever imports it."""
     monkeypatch.setitem(sys.modules, "cupy", module())
     launcher.set_device(None)
+    memory.default_pool.free_all_blocks()
     try:
         yield sys.modules["cupy"]
     finally:
