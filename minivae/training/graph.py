@@ -133,7 +133,7 @@ class DeviceEpochs:
         try:
             graph = Graph(self)
         except Exception as error:  # whatever a graph cannot hold; a step that is wrong in itself says so below
-            self.why_eager = f"a step cannot be captured as a CUDA graph: {error}"
+            self.why_eager = f"the step cannot be captured as a CUDA graph: {error}"
             return eager()
         arrays = [optimizer.flat, optimizer.m, optimizer.v, *model.named_buffers().values()]
         streams = list({trainer.noise, self.bits, *model.named_streams().values(), *graph.streams})
@@ -159,7 +159,7 @@ class DeviceEpochs:
             self.graph = graph
         else:
             set_state(*after)
-            self.why_eager = "the graph of a step differs from the step: it works on something that changes in Python, or that has no order"
+            self.why_eager = "a graph of the step differs from the step: it works on something that changes in Python, or that has no order"
         return measures
 
     def stretch(self, graph: "Graph", i: int, count: int, steps: int, totals: np.ndarray) -> tuple[int, tuple[float, ...]]:

@@ -221,7 +221,7 @@ def test_what_a_graph_cannot_hold_stays_eager_and_is_said(cupy, why, factor):
 
     trainer, measures = trained({}, objective=objective)
     Now.limit = None
-    assert trainer.on_gpu.why_eager.startswith("a step cannot be captured as a CUDA graph: ")
+    assert trainer.on_gpu.why_eager.startswith("the step cannot be captured as a CUDA graph: ")
     assert why in trainer.on_gpu.why_eager
     eager, also = trained({}, eager=True, objective=objective)
     assert same_state(trainer, eager)

@@ -136,7 +136,7 @@ def test_what_a_graph_cannot_hold_stays_eager(why):
         return terms._replace(loss=terms.loss * factor[why]())
 
     trainer, _ = trained({}, objective=objective)
-    assert trainer.on_gpu.why_eager.startswith("a step cannot be captured as a CUDA graph: ")
+    assert trainer.on_gpu.why_eager.startswith("the step cannot be captured as a CUDA graph: ")
     assert same_state(trainer, trained({}, eager=True, objective=objective)[0])
 
 

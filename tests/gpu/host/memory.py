@@ -48,7 +48,7 @@ class Memory:
         Now.allocated += self.size
 
     def __del__(self):
-        if hasattr(self, "region"):
+        if hasattr(self, "region") and Now is not None:  # None when Python ends
             self.region.freed = True
             Now.allocated -= self.size
 
@@ -76,7 +76,7 @@ class Pooled:
 
     def __del__(self):
         self.memory.region.free = True
-        if not Now.replaying:  # a GPU's free touches nothing; here it shows who still reads
+        if Now is not None and not Now.replaying:  # a GPU's free touches nothing; here it shows who still reads
             bytes_at(self.ptr, self.size)[...] = 0xFF
         self.pool.free.setdefault(self.size, []).append(self.memory)
 
