@@ -6,7 +6,8 @@ import pytest
 import minivae as mv
 from minivae import nn, ops
 from minivae.backend import xp
-from minivae.errors import NonFiniteError
+from minivae.capture import captured
+from minivae.errors import NonFiniteError, ShapeError
 from minivae.kernels.gpu import dense, step
 from minivae.objectives import elbo
 from minivae.training import SGD, Adam, Trainer, TrainingConfig, gradient_norm, graph
@@ -349,3 +350,21 @@ def test_sgd_on_a_gpu_is_sgd(cupy):
         here.step([np.ones(3, np.float32)])
         there.step([cupy.asarray(np.ones(3, np.float32))])
     np.testing.assert_array_equal(there.flat.get(), here.flat)
+
+
+def test_the_recorder_of_the_cpu_leaves_a_gpu_alone(cupy):
+    w = mv.Tensor(cupy.asarray(np.ones(3, np.float32)))
+    recorder = captured(lambda x: (w * x).sum(), [w])
+    for i in range(4):
+        x = cupy.asarray(np.full(3, i, np.float32))
+        loss, (g,) = recorder(x)
+        assert (loss.item(), g.get().tolist()) == (3 * i, [i] * 3)
+    assert "on a GPU" in recorder.why_eager
+
+
+@pytest.mark.parametrize("first", ["x", "w"])
+def test_arrays_on_two_devices_are_one_sentence(cupy, first):
+    x, w = np.ones((2, 3), np.float32), np.ones((3, 4), np.float32)
+    x, w = (cupy.asarray(x), w) if first == "x" else (x, cupy.asarray(w))
+    with pytest.raises(ShapeError, match=r"dense: some of its arrays are on the CPU, others on a GPU"):
+        ops.dense(x, mv.Tensor(w))
