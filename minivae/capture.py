@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .backend import xp
 from .engine import Tensor, constant, gradients, runner
 from .kernels.cpu.jit import recorded, repeat
 from .memory import Ledger, Place
@@ -42,6 +43,9 @@ class Captured:
         self.why_eager = ""
 
     def __call__(self, *arrays: np.ndarray) -> tuple[Results, list[np.ndarray]]:
+        if xp(self.params[0].data) is not np:
+            self.why_eager = "arrays on a GPU are not recorded here: a Trainer makes a CUDA graph of its step"
+            return self.eager(*arrays)
         signature = tuple([(a.shape, a.dtype) for a in arrays])
         if signature not in self.recordings and len(self.recordings) < LARGEST:
             made = Recording(self.function, self.params, arrays)

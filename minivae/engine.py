@@ -172,14 +172,18 @@ class Op:
                 if a.dtype is not FLOAT32 and a.dtype != FLOAT32:
                     return self.reference
                 if a.shape:
-                    device = "cpu"
+                    device = "cpu" if device is None or device == "cpu" else self.refuse_two_devices()
             elif hasattr(a, "dtype"):
                 if a.dtype != FLOAT32:
                     return self.reference
-                device = backend_of(a) if device is None else device
+                own = "cupy" if backend_of(a) == "cupy" else "cpu"
+                device = own if device is None or device == own else self.refuse_two_devices()
         if device == "cupy":
             return self.cupy
         return self.numba if device is not None and cpu_backend() == "numba" else self.reference
+
+    def refuse_two_devices(self) -> str:
+        raise ShapeError(f"{self.name}: some of its arrays are on the CPU, others on a GPU; bring them together with model.to or to_device")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         arrays: list[Any] = []

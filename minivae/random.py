@@ -17,25 +17,28 @@ import numpy as np
 from .backend import Array, backend_of, cpu_backend, xp
 from .errors import UsageError
 from .kernels.cpu import philox
+from .kernels.gpu import step
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 MASK = 0xFFFFFFFF
 witness: ContextVar[Any] = ContextVar("witness", default=None)  # is told of every draw, while a step is captured
+# stream -> (key, counter, step) as kernels/gpu/step.py takes them, while a step is captured on a GPU: there streams move on in its memory
+place: ContextVar[Any] = ContextVar("place", default=None)
 
 
-def philox_reference(counter: int, key: int, blocks: int, module: Any = np) -> Array:
+def philox_reference(counter: int, key: int, blocks: int) -> np.ndarray:
     """Words of the blocks counter ... counter + blocks - 1.   -> (4, blocks) uint32"""
     # 64-bit arithmetic modulo 2^64 carries the 32x32 -> 64 bit products; the 128-bit counter's upper half stays zero
-    number = module.arange(blocks, dtype=module.uint64) + module.uint64(counter & (2**64 - 1))
+    number = np.arange(blocks, dtype=np.uint64) + np.uint64(counter & (2**64 - 1))
     c0, c1 = number & MASK, number >> 32
-    c2 = c3 = module.zeros_like(number)
+    c2 = c3 = np.zeros_like(number)
     k0, k1 = key & MASK, key >> 32 & MASK
     for _ in range(10):
         p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
         c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & MASK, (p0 >> 32) ^ c3 ^ k1, p0 & MASK
         k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
-    return module.stack([c0, c1, c2, c3]).astype(module.uint32)
+    return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
 
 class Stream:
@@ -67,10 +70,14 @@ class Stream:
     def words(self, n: int, like: Array | None = None) -> Array:
         """The next n random 32-bit words, uint32.   -> (n,)"""
         blocks = -(-n // 4)
-        module = np if like is None else xp(like)
-        words = philox_reference(self.counter, self.key, blocks, module)
+        if on_gpu := _is_on_gpu(like):
+            key, counter, row = self._place()
+            words = step.words(key, counter, n, row)
+        else:
+            _refuse_while_captured()
+            words = philox_reference(self.counter, self.key, blocks)
         self.counter += blocks
-        return words.reshape(-1)[:n]
+        return words if on_gpu else words.reshape(-1)[:n]
 
     def uniform(self, shape: tuple[int, ...] | int, like: Array | None = None) -> Array:
         """Uniform on [0, 1), the multiples of 2^-24 (float32) or of 2^-53 (float64); dtype and device of `like`, default float32."""
@@ -86,9 +93,19 @@ class Stream:
             told(self, method, like, numbers)
         return numbers
 
+    def _place(self) -> tuple[int, int, Array | None]:
+        """Where the stream is, for the kernels of a GPU: key and counter, from its row in device memory on if it moves on there."""
+        placed = place.get()
+        return (self.key, self.counter, None) if placed is None else placed(self)
+
     def _uniform(self, shape: tuple[int, ...], like: Array | None) -> Array:
         n = math.prod(shape)
-        if _is_compiled(like):
+        if _is_on_gpu(like) and not _is_double(like):
+            key, counter, row = self._place()
+            u = step.uniform(key, counter, (n,), row)
+            self.counter += step.uniform_blocks(n)
+        elif _is_compiled(like):
+            _refuse_while_captured()
             u = philox.uniform(self.key, self.counter, n)
             self.counter += -(-n // 4)
         elif _is_double(like):
@@ -101,7 +118,13 @@ class Stream:
     def _normal(self, shape: tuple[int, ...], like: Array | None) -> Array:
         n = math.prod(shape)
         pairs = -(-n // 2)
+        if _is_on_gpu(like) and not _is_double(like):
+            key, counter, row = self._place()
+            z = step.normal(key, counter, (n,), row)
+            self.counter += step.normal_blocks(n)
+            return z.reshape(shape)
         if _is_compiled(like):
+            _refuse_while_captured()
             z = philox.normal(self.key, self.counter, n)
             self.counter += -(-2 * pairs // 4)
             return z.reshape(shape)
@@ -121,6 +144,14 @@ def _is_double(like: Array | None) -> bool:
     return like is not None and like.dtype in (np.float64, np.complex128)
 
 
+def _is_on_gpu(like: Array | None) -> bool:
+    return like is not None and type(like) is not np.ndarray and backend_of(like) == "cupy"
+
+
 def _is_compiled(like: Array | None) -> bool:
-    on_cpu = like is None or type(like) is np.ndarray or backend_of(like) != "cupy"
-    return on_cpu and cpu_backend() == "numba" and (like is None or like.dtype == np.float32)
+    return not _is_on_gpu(like) and cpu_backend() == "numba" and (like is None or like.dtype == np.float32)
+
+
+def _refuse_while_captured() -> None:
+    if place.get() is not None:
+        raise UsageError("it draws random numbers on the CPU, and a graph would repeat them; draw like an array of the GPU")

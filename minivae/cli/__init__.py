@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MinivaeError as error:
         print(f"minivae: {error}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        sentence = out_of_memory(error)
+        if not sentence:
+            raise
+        print(f"minivae: {sentence}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         folder = getattr(options, "saved", None)
         print(f"minivae: interrupted{f'; continue with: minivae resume {folder}' if folder else ''}", file=sys.stderr)
@@ -53,6 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return 0
+
+
+def out_of_memory(error: Exception) -> str:
+    """The sentence, if that is what the error says; CuPy has one class for its pool, and others for the driver and the runtime."""
+    if type(error).__module__.startswith("cupy") and ("MEMORY" in str(error).upper()):
+        return f"the GPU is out of memory: {' '.join(str(error).split())}; use a smaller batch or model, or --device cpu"
+    return f"the computer is out of memory: {error}; use a smaller batch or model" if isinstance(error, MemoryError) else ""
 
 
 def parser() -> argparse.ArgumentParser:

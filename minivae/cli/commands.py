@@ -78,6 +78,9 @@ def train(run: Run, data: Dataset, options: argparse.Namespace) -> None:
             )
             if "warning" in line:
                 bar.write(f"warning: {line['warning']}")
+            on_gpu = run.trainer.on_gpu
+            if line["epoch"] == first + 1 and on_gpu is not None and on_gpu.why_eager:
+                bar.write(f"note: every kernel of a step is launched by itself, since {on_gpu.why_eager}")
             sys.stdout.flush()
 
         run.train(data, step, epoch)

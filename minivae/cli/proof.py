@@ -21,7 +21,9 @@ WIDTH = 100  # columns
 
 def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
     """Print a gradient check of the run's own loss, and draw its V-curve; MinivaeError, one sentence, if a gradient is wrong."""
-    run = Run.open(options.folder, device)
+    if device == "cuda":
+        raise UsageError("gradcheck works in float64 and complex numbers, on the CPU; leave --device out")
+    run = Run.open(options.folder, "cpu")
     data = data_of(run, options)
     x = run.on_device(to_float(data.test_images[:EXAMPLES]))
     model = given(run.model, conditions(run, data.test_labels, slice(EXAMPLES)))

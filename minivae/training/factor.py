@@ -26,6 +26,8 @@ class FactorTrainer(Trainer):
     part of the state.  The codes to shuffle come from images of their own, in an order named after the epoch like all others.
     """
 
+    players = 2
+
     def __init__(self, model: Any, config: TrainingConfig):
         super().__init__(model, config)
         own = model.parameters()[0].data
@@ -44,9 +46,7 @@ class FactorTrainer(Trainer):
         self.others = (binarize(x, bits) for x in drawn) if self.config.binarize else drawn
         return super().epoch(images, progress, conditions)
 
-    def step(
-        self, x: np.ndarray, noise: Stream, where: str = "training", condition: Any = None, warmed: float = 1.0
-    ) -> tuple[float, float, float, float]:
+    def step(self, x: np.ndarray, noise: Stream, where: str = "training", condition: Any = None, warmed: float = 1.0) -> tuple[float, ...]:
         """One update of both; see Trainer.step."""
         found = super().step(x, noise, where, condition, warmed)
         gs = self.critic_gradients

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_device, xp
+from ..backend import Array, backend_of, to_device, xp
 from ..capture import Captured, captured
-from ..data import batch_indices, batches, binarize
+from ..data import batch_indices, batches, binarize, to_float
 from ..engine import no_graph
 from ..errors import ShapeError
 from ..models import given
 from ..objectives import Terms, elbo
 from ..random import Stream
 from .config import OPTIMIZERS, TrainingConfig
+from .graph import DeviceEpochs, measures_on_gpu
 from .nonfinite import explain
 from .optimizers import clip_gradients, gradient_norm
 from .schedules import kl_weight, learning_rate
@@ -33,6 +34,8 @@ class Trainer:
     objective(model, x, rng, beta) -> Terms; by default what the config says.
     """
 
+    players = 1  # that a step updates
+
     def __init__(self, model: Any, config: TrainingConfig, objective: Callable[..., Terms] | None = None):
         self.model, self.config, self.objective = model, config, objective
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
@@ -40,43 +43,55 @@ class Trainer:
         self.size = 0  # images in the data; an epoch finds it out
         self.noise = Stream(config.seed)  # what the captured step draws from; its state is that of the step's own stream
         self.captured: Captured | None = None
+        self.on_gpu: DeviceEpochs | None = None
 
     def epoch(
         self, images: np.ndarray, progress: Callable[[int, float], None] | None = None, conditions: np.ndarray | None = None
     ) -> dict[str, float]:
         """One pass over the images in a fresh order.  Returns means over the images: loss, reconstruction, kl (nats), and the mean
-        norm of the gradient; `progress(images done, loss)` is called after each step.  What a CVAE is told of the images are the
-        conditions, labels (N,) or numbers (N, ...)."""
+        norm of the gradient; `progress(images done, loss)` is called after each step, on a GPU after as many as are read together
+        (see graph.py).  What a CVAE is told of the images are the conditions, labels (N,) or numbers (N, ...)."""
         config, number = self.config, self.epochs_done + 1
         root = Stream(config.seed)
         noise, bits, order = (root.split(f"{what} of epoch {number}") for what in ("noise", "bits", "order"))
-        also = root.split(f"order of epoch {number}")  # the same one again, for the conditions
-        steps_per_epoch = -(-len(images) // config.batch_size)
         if self.size != len(images):
             self.size, self.captured = len(images), None  # a recording holds the old number
         self.model.train()
-        totals = np.zeros(4)
-        done = 0
-        places = batch_indices(len(images), config.batch_size, also) if conditions is not None else None
-        for i, x in enumerate(batches(images, config.batch_size, order)):
-            step = self.epochs_done * steps_per_epoch + i
-            self.optimizer.lr = config.lr * learning_rate(
-                config.lr_schedule, step, config.epochs * steps_per_epoch, round(config.lr_warmup * steps_per_epoch)
-            )
+        if xp(self.optimizer.flat) is np:
+            totals = self.epoch_on_cpu(images, (noise, bits, order), conditions, progress, f"epoch {number}")
+        else:
+            self.on_gpu = self.on_gpu or DeviceEpochs(self)
+            totals = self.on_gpu.epoch(images, (noise, bits, order), conditions, progress, f"epoch {number}")
+        self.epochs_done = number
+        return dict(zip(("loss", "reconstruction", "kl", "gradient_norm"), (totals / max(len(images), 1)).tolist(), strict=True))
+
+    def epoch_on_cpu(
+        self, images: np.ndarray, streams: tuple[Stream, Stream, Stream], conditions: Any, progress: Any, name: str
+    ) -> np.ndarray:
+        """One pass, its noise, bits and order from the streams.  -> the sums over the images of loss, reconstruction, kl and norm."""
+        config, (noise, bits, order), module = self.config, streams, xp(images)
+        steps = -(-len(images) // config.batch_size)
+        totals, done = np.zeros(4), 0
+        for i, at in enumerate(batch_indices(len(images), config.batch_size, order)):
+            warmed = self.pace(i, steps)
+            x = to_float(images[module.asarray(at)])
             x = binarize(x, bits) if config.binarize else x
-            c = None if places is None or conditions is None else conditions[next(places)]
-            warmed = kl_weight(step, round(config.kl_warmup * steps_per_epoch))
-            loss, *rest = self.step(x, noise, f"epoch {number}, step {i + 1} of {steps_per_epoch}", c, warmed)
+            c = None if conditions is None else conditions[at]
+            loss, *rest = self.step(x, noise, f"{name}, step {i + 1} of {steps}", c, warmed)
             totals += len(x) * np.array([loss, *rest])
             done += len(x)
             if progress is not None:
                 progress(done, loss)
-        self.epochs_done = number
-        return dict(zip(("loss", "reconstruction", "kl", "gradient_norm"), (totals / max(done, 1)).tolist(), strict=True))
+        return totals
 
-    def step(
-        self, x: np.ndarray, noise: Stream, where: str = "training", condition: Any = None, warmed: float = 1.0
-    ) -> tuple[float, float, float, float]:
+    def pace(self, i: int, steps: int) -> float:
+        """Set the learning rate for step i of this epoch's `steps`; returns how far the warm-up of the KL has come, from 0 to 1."""
+        config, step = self.config, self.epochs_done * steps + i
+        rate = learning_rate(config.lr_schedule, step, config.epochs * steps, round(config.lr_warmup * steps))
+        self.optimizer.lr = config.lr * rate
+        return kl_weight(step, round(config.kl_warmup * steps))
+
+    def step(self, x: np.ndarray, noise: Stream, where: str = "training", condition: Any = None, warmed: float = 1.0) -> tuple[float, ...]:
         """One update.  Returns loss, reconstruction, kl and the norm of the gradient; a NonFiniteError leaves the parameters alone.
 
         `warmed` is how far the warm-up of the KL has come, from 0 to 1."""
@@ -84,8 +99,7 @@ class Trainer:
         self.noise.set_state(before)
         terms, gs = self.compiled(condition, warmed)(x)
         noise.set_state(self.noise.state())
-        norm = gradient_norm(gs)
-        loss = terms.loss.item()
+        loss, _, _, norm = measures = measured(terms, gs)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             noise.set_state(before)
             terms = self.loss(warmed)(given(self.model, condition), x, noise)
@@ -93,7 +107,7 @@ class Trainer:
         if self.config.clip is not None:
             gs = clip_gradients(gs, self.config.clip)
         self.optimizer.step(gs)
-        return loss, -float(terms.log_likelihood.data.mean()), float(terms.kl.data.mean()), norm
+        return measures
 
     def loss(self, warmed: float) -> Callable[..., Terms]:
         """The objective, (model, x, rng) -> Terms."""
@@ -161,6 +175,13 @@ def losses(
             terms = objective(told, like(model, binarize(x, bits) if binarized else x), noise)
             totals += len(x) * np.array([terms.loss.item(), float(terms.reconstruction.data.mean()), float(terms.kl.data.mean())])
     return dict(zip(("loss", "reconstruction", "kl"), (totals / max(len(images), 1)).tolist(), strict=True))
+
+
+def measured(terms: Terms, gs: list[Array]) -> tuple[float, ...]:
+    """Loss, -mean log p(x | z), mean KL, and the norm of the gradient."""
+    if backend_of(terms.loss.data) == "cupy" and all(a.dtype == np.float32 for a in (terms.loss, *gs)):
+        return measures_on_gpu(terms, gs)
+    return terms.loss.item(), -float(terms.log_likelihood.data.mean()), float(terms.kl.data.mean()), gradient_norm(gs)
 
 
 def like(model: Any, x: np.ndarray) -> Any:

@@ -12,6 +12,7 @@ from ..backend import Array, backend_of, to_device, xp
 from ..engine import Tensor
 from ..errors import ShapeError, UsageError
 from ..kernels.cpu import adam
+from ..kernels.gpu import step as gpu
 
 ALIGN = 16  # parameters start at multiples of 16 numbers: 64 bytes of float32, a cache line and a vector register
 
@@ -117,13 +118,28 @@ class Adam(Optimizer):
             )
         super().__init__(params, lr)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        if self.has_kernel:  # what the kernel reads in the memory of the GPU
+            self.now, self.rate = xp(self.flat).zeros(4, np.uint64), xp(self.flat).zeros(1, np.float32)
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether the parameters are updated by the one kernel of a GPU."""
+        return self.flat.dtype == np.float32 and backend_of(self.flat) == "cupy"
 
     def update_all(self, gradients: Sequence[Array]) -> None:
-        if self.flat.dtype == np.float32 and backend_of(self.flat) == "numba":
+        if self.has_kernel:
+            self.now[1] = self.steps - 1
+            self.rate.fill(self.lr)
+            self.launch(self.now, gradients)
+        elif self.flat.dtype == np.float32 and backend_of(self.flat) == "numba":
             decay = self.weight_decay
             adam.adam(self.flat, self.m, self.v, gradients, self.starts, self.lr, *self.betas, self.eps, decay, self.steps)
         else:
             super().update_all(gradients)
+
+    def launch(self, now: Array, gradients: Sequence[Array], health: Array | None = None) -> None:
+        """The update that comes after now[1] others, by the kernel alone: no number of this object but `rate` changes from step to step."""
+        gpu.adam(now, self.rate, (self.flat, self.m, self.v), self.slices, gradients, self.betas, self.eps, self.weight_decay, health)
 
     def update(self, where: slice, g: Array) -> None:
         b1, b2 = self.betas
@@ -153,6 +169,8 @@ class AdamW(Adam):
 
 def gradient_norm(gradients: Sequence[Array]) -> float:
     """sqrt(sum of squares) over all gradients together"""
+    if gradients and all(g.dtype == np.float32 and backend_of(g) == "cupy" for g in gradients):
+        return math.sqrt(float(gpu.sums_of_squares(gradients).sum()))
     return math.sqrt(sum(adam.sum_of_squares(g) if g.dtype == np.float32 and xp(g) is np else float(xp(g).vdot(g, g)) for g in gradients))
 
 

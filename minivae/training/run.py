@@ -117,12 +117,13 @@ class Run:
             raise UsageError(f"{data.name} has images {data.image_shape}, the model was trained on {self.model.image_shape}")
         config = self.trainer.config
         labels, test_labels = labels_of(data) if self.model.condition else (None, None)
+        images = self.on_device(data.train_images)  # as bytes: a batch is gathered where the model is
         few = max(500 // config.samples, 1)
         if config.objective == "tc":
             few = min(config.batch_size, len(data.train_images))  # its estimate depends on the batch: one size for training and test
         while self.epochs_done < config.epochs:
             start = perf_counter()
-            train = self.trainer.epoch(data.train_images, step, labels)
+            train = self.trainer.epoch(images, step, labels)
             seconds = perf_counter() - start
             test = losses(
                 self.model,

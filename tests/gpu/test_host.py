@@ -102,8 +102,14 @@ def optimizer():
     return flat
 
 
+def tallied():
+    g = [np.ones(300, np.float32), np.arange(1500, dtype=np.float32)]
+    x = np.arange(300, dtype=np.float32)
+    return step.tally(x[:1], x, x, g, np.zeros(4), 8)
+
+
 USES = [("common.cu", "rows.cu", rows_of_a_block), ("columns.cu", "columns.cu", columns), ("adam.cu", "adam.cu", optimizer)]
-USES += [("tile.cu", "gemm.cu", products), ("tile.cu", "conv.cu", images)]
+USES += [("tile.cu", "gemm.cu", products), ("tile.cu", "conv.cu", images), ("tally.cu", "tally.cu", tallied)]
 BARRIER = "__syncthreads()"
 
 

@@ -1,5 +1,7 @@
 """On a CUDA device: the whole op table on CuPy arrays, kernels and references alike; the gradients of layers within the bounds promised;
-the same uniforms, bit for bit; a captured step; memory that runs out."""
+the same uniforms, bit for bit; graphs of training steps against eager ones; a whole run; memory that grows, and that runs out."""
+
+import json
 
 import numpy as np
 import pytest
@@ -8,11 +10,14 @@ from hypothesis import strategies as st
 
 from minivae import Op, Stream
 from minivae.backend import gpu
+from minivae.cli import main
 from minivae.errors import UsageError
 from minivae.kernels.gpu import KERNELS, dense, launcher, step
+from minivae.objectives import elbo
 
 from ..ops.laws import pulled_back, value
 from ..ops.table import TABLE, cases
+from .test_graph import IMAGES, STORIES, same_state, trained
 from .test_table import judged
 
 pytestmark = pytest.mark.gpu
@@ -86,29 +91,87 @@ def test_the_same_uniforms_and_nearly_the_same_normals(n):
     assert Stream(3).uniform(n, like=gpu().zeros(1, np.float32)).get().tobytes() == Stream(3).uniform(n).tobytes()
 
 
-def test_a_captured_step_moves_on_as_an_eager_one_does():
+def test_a_captured_draw_moves_on_as_a_stream_does():
     cupy = gpu()
-
-    def one(now, out):
-        step.UNIFORM(now, 5, 0, out, out.size)
-        step.advance(now, step.uniform_blocks(out.size), 32)
-
-    eager, replayed = (cupy.zeros(3, np.uint64) for _ in range(2))
-    a, b = cupy.empty(1001, np.float32), cupy.empty(1001, np.float32)
-    one(eager, a)
+    key = Stream(5).key
+    now, out = cupy.asarray(np.array([0, 0, 0, key], np.uint64)), cupy.empty(1001, np.float32)
+    step.UNIFORM(now, 0, 0, out, out.size)  # compiled before the capture
+    step.advance(now, 0, 0)
     stream = cupy.cuda.Stream(non_blocking=True)
-    cupy.cuda.Device().synchronize()
     with stream:
         stream.begin_capture()
-        one(replayed, b)
+        step.UNIFORM(now, 0, 0, out, out.size)
+        step.advance(now, step.uniform_blocks(out.size), 32)
         graph = stream.end_capture()
-        for _ in range(3):
-            graph.launch(stream)
-    stream.synchronize()
-    one(eager, a)
-    one(eager, a)
-    assert a.get().tobytes() == b.get().tobytes()
-    assert eager.get().tolist() == replayed.get().tolist() == [3 * 251, 3, 96]
+    for _ in range(3):
+        graph.launch()
+    s = Stream(5)
+    draws = [s.uniform(1001) for _ in range(3)]
+    assert out.get().tobytes() == draws[-1].tobytes()
+    assert now.get().tolist() == [3 * 251, 4, 96, key]
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_graph_and_eager_steps_make_the_same_bits(story):
+    config, options = STORIES[story]
+    captured, measures = trained(config, **options)
+    eager, also = trained(config, eager=True, **options)
+    assert captured.on_gpu.why_eager == ""
+    assert captured.on_gpu.graph is not None
+    assert eager.on_gpu.graph is None
+    assert same_state(captured, eager)
+    assert measures == also
+
+
+@pytest.mark.parametrize("why", ["cuBLAS", "upload", "read"])
+def test_what_a_graph_cannot_hold_stays_eager(why):
+    def objective(model, x, rng, beta):
+        terms = elbo(model, x, rng, beta=beta)
+        rows = x.reshape(len(x), -1)
+        factor = {
+            "cuBLAS": lambda: (rows @ rows.T).mean() * 0 + 1,
+            "upload": lambda: gpu().asarray(np.ones(3, np.float32)).mean(),
+            "read": lambda: float(x.mean() * 0 + 1),
+        }
+        return terms._replace(loss=terms.loss * factor[why]())
+
+    trainer, _ = trained({}, objective=objective)
+    assert trainer.on_gpu.why_eager.startswith("the step cannot be captured as a CUDA graph: ")
+    assert same_state(trainer, trained({}, eager=True, objective=objective)[0])
+
+
+def test_memory_does_not_grow_over_a_thousand_steps():
+    cupy = gpu()
+    trainer, _ = trained({})
+    before, free = cupy.get_default_memory_pool().total_bytes(), cupy.cuda.runtime.memGetInfo()[0]
+    for _ in range(200):  # 4 replays and an eager step each
+        trainer.epoch(IMAGES)
+    assert trainer.on_gpu.graph is not None
+    assert cupy.get_default_memory_pool().total_bytes() == before
+    assert free - cupy.cuda.runtime.memGetInfo()[0] < 2**22  # 4 KiB a step would be more
+
+
+def test_a_run_from_end_to_end(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "images.npz"
+    np.savez(path, images=rng.integers(0, 256, (2000, 16, 16, 1), np.uint8), labels=np.arange(2000) % 4)
+
+    def train(name, epochs, device):
+        arguments = ["train", path, "--out", tmp_path / name, "--epochs", epochs, "--latent", 2, "--batch-size", 64, "--device", device]
+        assert main([str(a) for a in arguments]) == 0
+
+    def losses(name):
+        lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        return [[line["train"]["loss"], line["test"]["loss"]] for line in lines]
+
+    train("whole", 4, "cuda")
+    train("half", 2, "cuda")
+    train("cpu", 4, "cpu")
+    assert main(["resume", str(tmp_path / "half"), "--epochs", "4"]) == 0
+    assert losses("half") == losses("whole")
+    np.testing.assert_allclose(losses("whole"), losses("cpu"), rtol=1e-3)
+    for command in ("evaluate", "sample", "reconstruct", "interpolate"):
+        assert main([command, str(tmp_path / "whole")]) == 0
 
 
 def test_the_same_bits_every_run():

@@ -26,8 +26,8 @@ def stream(key, counter):
     return s
 
 
-def state(blocks=0, steps=0, position=0):
-    return np.array([blocks, steps, position], np.uint64)
+def state(blocks=0, steps=0, position=0, key=0):
+    return np.array([blocks, steps, position, key], np.uint64)
 
 
 @settings(max_examples=20)
@@ -35,11 +35,11 @@ def state(blocks=0, steps=0, position=0):
 @example(2**64 - 1, 2**64 - 2, 21, False)  # the wrap: block 2^64 is block 0
 @example(2**63, 2**32 - 2, 21, True)  # the carry into the second word
 def test_draws_are_those_of_a_stream(key, counter, n, on_device):
-    # half of the counter in device memory, half with the launch
-    there = state(counter // 2) if on_device else None
-    here = counter - counter // 2 if on_device else counter
+    # half of the counter and of the key in device memory, half with the launch
+    there = state(counter // 2, key=key // 2) if on_device else None
+    own, here = (key - key // 2, counter - counter // 2) if on_device else (key, counter)
     words, uniform, normal = host(
-        lambda: [step.words(key, here, n, there), step.uniform(key, here, (n,), there), step.normal(key, here, (n,), there)]
+        lambda: [step.words(own, here, n, there), step.uniform(own, here, (n,), there), step.normal(own, here, (n,), there)]
     )
     assert_array_equal(words, stream(key, counter).words(n))
     assert_array_equal(uniform, stream(key, counter).uniform(n))
@@ -85,7 +85,7 @@ def test_a_step_moves_on_in_device_memory():
         return now, *draws
 
     now, *draws = host(two_steps)
-    assert_array_equal(now, [2**40 + 2 * (3 + 2), 8, 160])
+    assert_array_equal(now, [2**40 + 2 * (3 + 2), 8, 160, 0])
     s = stream(5, 2**40)
     for i in range(2):
         assert_array_equal(draws[2 * i], s.uniform(9))
@@ -157,3 +157,54 @@ def test_adam_refuses_gradients_that_do_not_fit():
         step.adam(state(), flat[0], flat, [slice(0, 3), slice(3, 4)], [np.zeros(3, np.float32)], (0.9, 0.999), 1e-8, 0.0)
     with pytest.raises(ShapeError, match=r"a gradient of \(2,\) for 3 parameters"):
         step.adam(state(), flat[0], flat, [slice(0, 3)], [np.zeros(2, np.float32)], (0.9, 0.999), 1e-8, 0.0)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.integers(0, 3000), max_size=3), st.integers(1, 600), st.integers(1, 600), st.integers(0, 2**32))
+@example([5] * 70, 1, 1, 1)  # more tensors than one table holds
+def test_a_tally_is_means_and_a_norm(sizes, n, m, seed):
+    rng = np.random.default_rng(seed)
+    gs, (likelihood, kl) = [rng.normal(size=k).astype(np.float32) for k in sizes], (rng.normal(size=k).astype(np.float32) for k in (n, m))
+    loss, totals = np.array([3.25], np.float32), np.array([1.0, 2.0, 3.0, 4.0])
+
+    def tallied():
+        added = totals.copy()
+        return *step.tally(loss, likelihood, kl, gs, added, 7), added
+
+    measures, health, added = host(tallied)
+    norm = np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in gs))
+    exact = [3.25, -likelihood.mean(dtype=np.float64), kl.mean(dtype=np.float64), norm]
+    # sums in double: what is left is one rounding, and the cancellation of the means
+    assert_allclose(measures, exact, rtol=2 * EPS, atol=1e-15)
+    assert health == [0]
+    assert_array_equal(added, totals + 7 * measures.astype(np.float64))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_moves_nothing(bad, where):
+    loss, g = np.ones(1, np.float32), np.ones(5, np.float32)
+    (loss if where == "loss" else g[2:])[0] = bad
+
+    def one():
+        single, now, totals = AdamW([Tensor(np.ones(5, np.float32))]), state(1, 2, 3, 4), np.ones(4)
+        _, health = step.tally(loss, g, g, [g], totals, 7)
+        step.adam(now, np.ones(1, np.float32), (single.flat, single.m, single.v), single.slices, [g], (0.9, 0.999), 1e-8, 0.1, health)
+        step.advance(now, 5, 6, health)
+        return health, now, totals, single.flat[:5].copy(), single.m, single.v
+
+    health, now, totals, p, m, v = host(one)
+    assert np.isnan(health).all()
+    assert_array_equal(now, [1, 2, 3, 4])
+    assert_array_equal(totals, np.ones(4))
+    assert_array_equal(p, np.ones(5))
+    assert not m.any()
+    assert not v.any()
+
+
+def test_a_norm_beyond_float32_is_no_sound_step():
+    g = np.full(4, 3e38, np.float32)
+    measures, health = host(lambda: step.tally(g[:1], g, g, [g]))
+    assert measures[3] == np.inf
+    assert np.isnan(health).all()
+    assert measures[1] == -np.float32(3e38)  # a mean of which the sum in float32 would be infinite

@@ -90,7 +90,7 @@ __device__ __forceinline__ float sample(const float* mean, const float* logvar, 
 extern "C" __global__ void gaussian_sample_and_kl(const unsigned long long* step, unsigned long long key, unsigned long long counter,
                                                   const float* mean, const float* logvar, float* eps, float* sigma, float* z, float* kl,
                                                   long long rows, long long columns) {
-    counter = counter_now(step, counter);
+    look(step, key, counter);
     SUM_OF_ROW(kl, sample(mean, logvar, eps, sigma, z, i, rows * columns, key, counter))
 }
 

@@ -51,7 +51,7 @@ KL_GRADIENT = Kernel(
 SAMPLE_AND_KL = Kernel(
     "gaussian_sample_and_kl",
     "densities.cu",
-    f"uint64?[3] step, uint64 key, uint64 counter, {MATRIX} mean, {MATRIX} logvar, {MATRIX} eps, {MATRIX} sigma, {MATRIX} z, "
+    f"uint64?[4] step, uint64 key, uint64 counter, {MATRIX} mean, {MATRIX} logvar, {MATRIX} eps, {MATRIX} sigma, {MATRIX} z, "
     f"float32[rows] kl, {SHAPE}",
     grid=ROWS,
     block="team(columns)",
@@ -123,7 +123,7 @@ def gaussian_sample_and_kl(
 ) -> tuple[Array, Array, Array, Array]:
     """z = mean + sigma eps, KL of each row to N(0, 1), sigma, eps, in one pass over the posterior.   (N, K) -> (N, K), (N,), (N, K), (N, K)
 
-    eps is what Stream.normal((N, K)) draws at (key, counter); with `step` the counter goes on from step[0].  The draw takes
+    eps is what Stream.normal((N, K)) draws at (key, counter); with `step` both go on from it (step.cu).  The draw takes
     `normal_blocks(N * K)` blocks.
     """
     mean, logvar = alike(mean, logvar)

@@ -5,7 +5,7 @@
 //     position    0 ... blocks-1 | blocks ... 2 blocks-1 | ...           word p of the draw is word p / blocks
 //     is word     0 of each      | 1 of each             | ...           of block counter + p % blocks
 //
-// The counter is `counter`, plus step[0] in device memory where a captured step asks for it: see step.cu.
+// Where a captured step asks for it, the counter goes on from step[0] in device memory, and the key from step[3]: see step.cu.
 #include "common.cu"
 
 struct Words {
@@ -27,8 +27,11 @@ __device__ __forceinline__ Words philox(unsigned long long key, unsigned long lo
     return {{c0, c1, c2, c3}};
 }
 
-__device__ __forceinline__ unsigned long long counter_now(const unsigned long long* step, unsigned long long counter) {
-    return step ? counter + step[0] : counter;
+// key and counter as they are now
+__device__ __forceinline__ void look(const unsigned long long* step, unsigned long long& key, unsigned long long& counter) {
+    if (!step) return;
+    counter += step[0];
+    key += step[3];
 }
 
 __device__ __forceinline__ float uniform_of(unsigned int word) { return (float)(word >> 8) * 5.9604644775390625e-8f; }  // 2^-24
@@ -53,7 +56,7 @@ __device__ __forceinline__ Normals normal_pair(unsigned long long key, unsigned 
 extern "C" __global__ void random_words(const unsigned long long* step, unsigned long long key, unsigned long long counter,
                                         unsigned int* words, long long n) {
     long long blocks = (n + 3) / 4;
-    counter = counter_now(step, counter);
+    look(step, key, counter);
     EACH(block, blocks) {
         Words drawn = philox(key, counter + block);
         for (int plane = 0; plane < 4; ++plane)
@@ -64,7 +67,7 @@ extern "C" __global__ void random_words(const unsigned long long* step, unsigned
 extern "C" __global__ void random_uniform(const unsigned long long* step, unsigned long long key, unsigned long long counter,
                                           float* uniforms, long long n) {
     long long blocks = (n + 3) / 4;
-    counter = counter_now(step, counter);
+    look(step, key, counter);
     EACH(block, blocks) {
         Words drawn = philox(key, counter + block);
         for (int plane = 0; plane < 4; ++plane)
@@ -76,7 +79,7 @@ extern "C" __global__ void random_uniform(const unsigned long long* step, unsign
 extern "C" __global__ void random_normal(const unsigned long long* step, unsigned long long key, unsigned long long counter,
                                          float* normals, long long n) {
     long long pairs = (n + 1) / 2;
-    counter = counter_now(step, counter);
+    look(step, key, counter);
     EACH(pair, pairs) {
         Normals drawn = normal_pair(key, counter, pair, pairs);
         normals[pair] = drawn.cosine;
