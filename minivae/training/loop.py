@@ -8,16 +8,16 @@ the same bytes as one that never was.
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
-from ..backend import to_device, xp
+from ..backend import precision, to_device, use_precision, xp
 from ..capture import Captured, captured
 from ..data import batch_indices, batches, binarize
 from ..engine import no_graph
-from ..errors import ShapeError
+from ..errors import ShapeError, UsageError
 from ..models import given
 from ..objectives import Terms, elbo
 from ..random import Stream
@@ -27,6 +27,19 @@ from .optimizers import clip_gradients, gradient_norm
 from .schedules import kl_weight, learning_rate
 
 
+def at_its_precision(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A Trainer's method, with products of the precision that its config asks for."""
+
+    @wraps(method)
+    def precisely(self: "Trainer", *arguments: Any, **options: Any) -> Any:
+        if self.config.precision == precision():
+            return method(self, *arguments, **options)
+        with use_precision(self.config.precision):
+            return method(self, *arguments, **options)
+
+    return precisely
+
+
 class Trainer:
     """Trains a model by its objective on images (N, H, W, C) of bytes.
 
@@ -34,12 +47,18 @@ class Trainer:
     """
 
     def __init__(self, model: Any, config: TrainingConfig, objective: Callable[..., Terms] | None = None):
+        if config.precision == "tf32" and xp(model.parameters()[0].data) is np:
+            raise UsageError(
+                "precision is tf32, that of a GPU's tensor cores, and the model is on the CPU; move it there with model.to('cuda') "
+                "(--device cuda), or take the precision fp32"
+            )
         self.model, self.config, self.objective = model, config, objective
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
         self.epochs_done = 0
         self.noise = Stream(config.seed)  # what the captured step draws from; its state is that of the step's own stream
         self.captured: Captured | None = None
 
+    @at_its_precision
     def epoch(
         self, images: np.ndarray, progress: Callable[[int, float], None] | None = None, conditions: np.ndarray | None = None
     ) -> dict[str, float]:
@@ -71,6 +90,7 @@ class Trainer:
         self.epochs_done = number
         return dict(zip(("loss", "reconstruction", "kl", "gradient_norm"), (totals / max(done, 1)).tolist(), strict=True))
 
+    @at_its_precision
     def step(
         self, x: np.ndarray, noise: Stream, where: str = "training", condition: Any = None, warmed: float = 1.0
     ) -> tuple[float, float, float, float]:
