@@ -128,7 +128,8 @@ class Module(types.ModuleType):
 
     def __init__(self):
         super().__init__("cupy")
-        self.cuda = types.SimpleNamespace(is_available=lambda: True)
+        device = types.SimpleNamespace(synchronize=lambda: refuse("synchronize"))
+        self.cuda = types.SimpleNamespace(is_available=lambda: True, Device=lambda: device)
 
     def asarray(self, x, dtype=None, order=None):
         if not isinstance(x, ndarray):
