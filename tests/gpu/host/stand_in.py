@@ -72,6 +72,8 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, numbers):
         self.numbers = np.asarray(numbers)
 
+    data = property(lambda self: types.SimpleNamespace(ptr=self.numbers.ctypes.data))
+
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         if ufunc is np.matmul:
             refuse("cuBLAS, for @")
