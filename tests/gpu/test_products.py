@@ -14,7 +14,7 @@ from minivae.engine import Op, unbroadcast
 from minivae.errors import ShapeError, UsageError
 from minivae.kernels.gpu import KERNELS, conv, dense, matmul
 
-from .host import at_precision, host, needs_compiler
+from .host import DEVICES, at_precision, host, needs_compiler
 
 pytestmark = needs_compiler
 EPS = 2.0**-24
@@ -225,6 +225,30 @@ def convolutions(draw):
     size = tuple(draw(st.integers(max(1, k - sum(p)), 8)) for k, p in zip(kernel, padding, strict=True))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     return draw(st.integers(0, 3)), size, draw(st.integers(1, 5)), draw(st.integers(1, 5)), kernel, stride, padding
+
+
+SIZES = {
+    "dense": [(2, 3), (3, 4), (4,)],
+    "matmul": [(2, 3, 4), (2, 4, 5)],
+    "conv2d": [(2, 5, 5, 2), (3, 3, 2, 3), (3,)],
+    "conv_transpose2d": [(2, 3, 3, 3), (3, 3, 2, 3), (2,)],
+    "gru": [(2, 3, 4), (2, 5), (4, 15), (5, 15), (15,), (5,)],
+    "lstm": [(2, 3, 4), (2, 5), (2, 5), (4, 20), (5, 20), (20,)],
+}
+
+
+@PRECISIONS
+@pytest.mark.parametrize("name", SIZES)
+def test_every_product_of_an_op_is_of_the_precision_asked_for(name, precision):
+    rng = np.random.default_rng(7)
+    arrays = [whole(rng, *shape) for shape in SIZES[name]]
+    value, _ = Op.registry[name].reference[0](*arrays)
+    g = tuple(np.ones_like(part) for part in value) if isinstance(value, tuple) else np.ones_like(value)
+    del DEVICES[0].launches[:]
+    ours(name, arrays, g, {}, precision)
+    products = [kernel for kernel in DEVICES[0].launches if kernel.startswith(("gemm", "conv"))]
+    assert len(products) >= 3
+    assert {kernel[-4:] for kernel in products} == {precision}
 
 
 @PRECISIONS
