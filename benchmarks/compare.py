@@ -18,6 +18,7 @@ import importlib
 import json
 import math
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -118,17 +119,17 @@ class Worker:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment(options)
         )
-        try:
-            self.start = self.answer()
-            self.ask(3)
-            seconds = self.ask(3)["seconds"]
-        except Failed:
-            self.close()
-            raise
-        self.steps = max(1, round(options.chunk / seconds))
+        self.options, self.asked = options, time.monotonic()
+
+    def warm_up(self) -> None:
+        self.start = self.answer()
+        self.ask(3)
+        seconds = self.ask(3)["seconds"]
+        self.steps = max(1, round(self.options.chunk / seconds))
 
     def ask(self, steps: int) -> dict[str, float]:
         assert self.process.stdin is not None
+        self.asked = time.monotonic()
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps({"steps": steps}) + "\n")
             self.process.stdin.flush()
@@ -136,6 +137,11 @@ class Worker:
 
     def answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
+        if self.options.deadline is not None:  # an answer is one line, asked for: it is not in Python's buffer yet
+            patience = max(self.asked + self.options.deadline - time.monotonic(), 0)
+            if not select.select([self.process.stdout], [], [], patience)[0]:
+                self.process.kill()
+                raise Failed(f"no answer in {self.options.deadline:g} seconds")
         line = self.process.stdout.readline()
         if line:
             return json.loads(line)
@@ -170,11 +176,16 @@ def started(contestants: dict[str, str], workload: str, options: argparse.Namesp
     """The workers that live; who fails is named, and removed from the contestants."""
     workers: dict[str, Worker] = {}
     try:
+        if options.together:
+            workers |= {name: Worker(place, workload, options) for name, place in contestants.items()}
         for name, place in list(contestants.items()):
             try:
-                workers[name] = Worker(place, workload, options)
+                if not options.together:
+                    workers[name] = Worker(place, workload, options)
+                workers[name].warm_up()
             except Failed as error:
                 leave_out(name, workload, error, contestants)
+                workers.pop(name).close()
         yield workers
     finally:
         for worker in workers.values():
@@ -196,6 +207,8 @@ def compare(workload: str, contestants: dict[str, str], options: argparse.Namesp
             for name, worker in workers.items():
                 figures.setdefault(name, worker.start)  # the first start: it compiles
             for turn in range(options.rounds):
+                if turn and time.monotonic() > options.until:
+                    break
                 order = list(contestants)
                 first = turn % max(len(order), 1)
                 for name in order[first:] + order[:first]:
@@ -249,9 +262,11 @@ def main() -> int:
     parser.add_argument("--gap", type=float, default=0.05, help="idle seconds between two turns")
     parser.add_argument("--threads", type=int, default=processors, help="threads of each; each is pinned to as many processors")
     parser.add_argument("--tune-malloc", action=argparse.BooleanOptionalAction, default=True, help="spare everybody the page faults")
+    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="who is silent for so long is left out; default: no limit")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every timing there")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.together, options.until = False, math.inf
     if options.worker:
         work(options.worker, options.workloads[0], options.threads)
         return 0

@@ -1,7 +1,7 @@
 """minivae: variational autoencoders from scratch, to understand them."""
 
 from . import data, evaluate, gradcheck, nn, ops, quadrature
-from .backend import set_backend, use_backend
+from .backend import set_backend, set_precision, use_backend, use_precision
 from .capture import captured
 from .distributions import kl
 from .engine import Op, Tensor, constant, gradients, no_graph
@@ -45,5 +45,7 @@ __all__ = [
     "ops",
     "quadrature",
     "set_backend",
+    "set_precision",
     "use_backend",
+    "use_precision",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..backend import BACKENDS, gpu, set_backend
+from ..backend import BACKENDS, PRECISIONS, gpu, set_backend
 from ..data import NAMES
 from ..errors import MinivaeError, UsageError
 from ..models import ARCHITECTURES, HEADS, LIKELIHOODS, MODELS, PRIORS
@@ -136,10 +136,12 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--lr", type=float, default=defaults.lr, help="learning rate")
     group.add_argument("--lr-schedule", choices=SCHEDULES, default=defaults.lr_schedule, help="course of the learning rate")
     group.add_argument("--lr-warmup", type=float, default=defaults.lr_warmup, metavar="EPOCHS", help="it rises from 0 over so many epochs")
+    group.add_argument("--precision", choices=PRECISIONS, default=defaults.precision, help="of a GPU's products; tf32: on tensor cores")
     group.add_argument("--clip", type=float, metavar="NORM", help="largest norm of the gradient; default: no limit")
 
     p = command("resume", commands.resume_command, "continue a run from its last checkpoint", of_run, where, source)
     p.add_argument("--epochs", type=int, help="new total number of epochs; default: as the run was started")
+    p.add_argument("--precision", choices=PRECISIONS, help="of a GPU's products from now on; default: as the run was started")
 
     p = command(
         "reconstruct", commands.reconstruct_command, "draw test images beside their reconstructions", of_run, where, source, picture

@@ -42,7 +42,7 @@ def train_command(options: argparse.Namespace, device: str | None) -> None:
 
 
 def resume_command(options: argparse.Namespace, device: str | None) -> None:
-    run = Run.open(options.folder, device, options.epochs)
+    run = Run.open(options.folder, device, options.epochs, options.precision)
     if run.epochs_done >= run.trainer.config.epochs:
         raise UsageError(f"{run.folder} has done all of its {run.epochs_done} epochs; give a larger total with --epochs")
     train(run, data_of(run, options), options)

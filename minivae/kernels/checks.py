@@ -25,6 +25,11 @@ def check_dense(x: Array, w: Array, b: Array | None) -> None:
         raise ShapeError(f"dense: w is {w.shape}, b is {b.shape}; need b.shape == ({w.shape[1]},)")
 
 
+def check_matmul(a: Array, b: Array) -> None:
+    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ShapeError(f"matmul: a is {a.shape}, b is {b.shape}; need the last axis of a to match the second to last of b")
+
+
 def pair(value: Any) -> Pair:
     """2 -> (2, 2)"""
     if isinstance(value, int | np.integer):
@@ -71,3 +76,25 @@ def transposed_size(x: Array, w: Array, stride: Pair, padding: Padding, size: An
             f"padding {padding}; need {smallest[0]} to {smallest[0] + stride[0] - 1} by {smallest[1]} to {smallest[1] + stride[1] - 1}"
         )
     return size
+
+
+def check_gru(x: Array, h0: Array, w: Array, u: Array, b: Array, c: Array) -> None:
+    check_recurrent("gru", 3, x, w, u, b, h0=h0)
+    if c.shape != (u.shape[0],):
+        raise ShapeError(f"gru: c is {c.shape}, u is {u.shape}; need c.shape == ({u.shape[0]},)")
+
+
+def check_lstm(x: Array, h0: Array, c0: Array, w: Array, u: Array, b: Array) -> None:
+    check_recurrent("lstm", 4, x, w, u, b, h0=h0, c0=c0)
+
+
+def check_recurrent(name: str, gates: int, x: Array, w: Array, u: Array, b: Array, **states: Array) -> None:
+    if x.ndim != 3 or w.ndim != 2 or u.ndim != 2 or x.shape[2] != w.shape[0]:
+        raise ShapeError(f"{name}: x is {x.shape}, w is {w.shape}, u is {u.shape}; need x (N, T, I) and w (I, {gates} H)")
+    units = u.shape[0]
+    if (u.shape[1], w.shape[1]) != (gates * units,) * 2 or b.shape != (gates * units,):
+        need = f"w (I, {gates * units}), u ({units}, {gates * units}) and b ({gates * units},)"
+        raise ShapeError(f"{name}: w is {w.shape}, u is {u.shape}, b is {b.shape}; need {need}")
+    for state, a in states.items():
+        if a.shape != (len(x), units):
+            raise ShapeError(f"{name}: x is {x.shape}, {state} is {a.shape}; need {state}.shape == ({len(x)}, {units})")

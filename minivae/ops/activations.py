@@ -169,4 +169,4 @@ tanh = Op("tanh", numpy=(tanh_reference, tanh_vjp), numba=compiled("tanh"), cupy
 sigmoid = Op("sigmoid", numpy=(sigmoid_reference, sigmoid_vjp), numba=compiled("sigmoid"), cupy=GPU["sigmoid"])
 softplus = Op("softplus", numpy=(softplus_reference, softplus_vjp), numba=compiled("softplus"), cupy=GPU["softplus"])
 softmax = Op("softmax", numpy=(softmax_reference, softmax_vjp), numba=(softmax_numba, softmax_numba_vjp), cupy=GPU["softmax"])
-log_softmax = Op("log_softmax", numpy=(log_softmax_reference, log_softmax_vjp))
+log_softmax = Op("log_softmax", numpy=(log_softmax_reference, log_softmax_vjp), cupy=GPU["log_softmax"])

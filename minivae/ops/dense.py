@@ -5,7 +5,7 @@ import math
 from ..backend import xp
 from ..engine import Op
 from ..errors import ShapeError, UsageError
-from ..kernels.checks import check_dense
+from ..kernels.checks import check_dense, check_matmul
 from ..kernels.cpu import gemm
 from ..kernels.cpu.jit import kernels_only
 from ..kernels.gpu import KERNELS as GPU
@@ -14,8 +14,7 @@ from .activations import sigmoid_of
 
 def matmul_reference(a, b):
     """y = a b over the last two axes, the leading ones broadcast; a vector is a row on the left, a column on the right."""
-    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
-        raise ShapeError(f"matmul: a is {a.shape}, b is {b.shape}; need the last axis of a to match the second to last of b")
+    check_matmul(a, b)
     return a @ b, (a, b)
 
 
@@ -112,5 +111,5 @@ def dense_numba_vjp(g, rows, w, y, activation, x_shape, needs):
     return gx if gx is None else gx.reshape(x_shape), gw, gb
 
 
-matmul = Op("matmul", numpy=(matmul_reference, matmul_vjp), numba=(matmul_numba, matmul_numba_vjp))
+matmul = Op("matmul", numpy=(matmul_reference, matmul_vjp), numba=(matmul_numba, matmul_numba_vjp), cupy=GPU["matmul"])
 dense = Op("dense", numpy=(dense_reference, dense_vjp), numba=(dense_numba, dense_numba_vjp), cupy=GPU["dense"])

@@ -8,7 +8,8 @@ import math
 
 from ..backend import xp
 from ..engine import Op
-from ..errors import ShapeError
+from ..kernels.checks import check_gru, check_lstm
+from ..kernels.gpu import KERNELS as GPU
 from .activations import sigmoid_of
 
 
@@ -22,9 +23,7 @@ def gru_reference(x, h0, w, u, b, c):
     K. Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014, eq. 5-8; the reset gate acts after the matrix
     product, as in cuDNN and the frameworks on it, not before: one product a step instead of two.
     """
-    check_recurrent("gru", 3, x, w, u, b, h0=h0)
-    if c.shape != (u.shape[0],):
-        raise ShapeError(f"gru: c is {c.shape}, u is {u.shape}; need c.shape == ({u.shape[0]},)")
+    check_gru(x, h0, w, u, b, c)
     (n, steps, _), units = x.shape, u.shape[0]
     module, a = xp(x), time_first(x) @ w + b  # (T, N, 3 H)
     h = module.empty((steps + 1, n, units), module.result_type(a, h0, u, c))
@@ -69,7 +68,7 @@ def lstm_reference(x, h0, c0, w, u, b):
 
     S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997; forget gates: F. Gers, J. Schmidhuber and F. Cummins, 2000.
     """
-    check_recurrent("lstm", 4, x, w, u, b, h0=h0, c0=c0)
+    check_lstm(x, h0, c0, w, u, b)
     (n, steps, _), units = x.shape, u.shape[0]
     module, a = xp(x), time_first(x) @ w + b  # (T, N, 4 H)
     h = module.empty((steps + 1, n, units), module.result_type(a, h0, c0, u))
@@ -127,17 +126,5 @@ def cut(a, sections):
     return [a[..., k * width : (k + 1) * width] for k in range(sections)]
 
 
-def check_recurrent(name, gates, x, w, u, b, **states):
-    if x.ndim != 3 or w.ndim != 2 or u.ndim != 2 or x.shape[2] != w.shape[0]:
-        raise ShapeError(f"{name}: x is {x.shape}, w is {w.shape}, u is {u.shape}; need x (N, T, I) and w (I, {gates} H)")
-    units = u.shape[0]
-    if (u.shape[1], w.shape[1]) != (gates * units,) * 2 or b.shape != (gates * units,):
-        need = f"w (I, {gates * units}), u ({units}, {gates * units}) and b ({gates * units},)"
-        raise ShapeError(f"{name}: w is {w.shape}, u is {u.shape}, b is {b.shape}; need {need}")
-    for state, a in states.items():
-        if a.shape != (len(x), units):
-            raise ShapeError(f"{name}: x is {x.shape}, {state} is {a.shape}; need {state}.shape == ({len(x)}, {units})")
-
-
-gru = Op("gru", numpy=(gru_reference, gru_vjp))
-lstm = Op("lstm", numpy=(lstm_reference, lstm_vjp))
+gru = Op("gru", numpy=(gru_reference, gru_vjp), cupy=GPU["gru"])
+lstm = Op("lstm", numpy=(lstm_reference, lstm_vjp), cupy=GPU["lstm"])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ..backend import PRECISIONS
 from ..errors import UsageError
 from ..objectives import Terms, capacity, elbo, free_bits, importance_weighted, total_correlation
 from .optimizers import SGD, Adam, AdamW, Optimizer
@@ -32,6 +33,7 @@ class TrainingConfig:
     samples: int = 1  # k of the IWAE
     capacity: float | None = None  # nats that the KL is drawn to, by beta |KL - capacity|
     free_bits: float = 0.0  # nats of each latent that cost nothing
+    precision: str = "fp32"  # of products on a GPU; "tf32" for its tensor cores
     binarize: bool = False  # each epoch sees new zeros and ones, drawn with the pixels as probabilities
     critic: int = 1000  # units of each of the five layers of the critic of factor
 
@@ -43,7 +45,7 @@ class TrainingConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; need a number from {low} up")
         if not (self.lr > 0 and math.isfinite(self.lr)) or not (self.clip is None or self.clip > 0):
             raise UsageError(f"lr is {self.lr}, clip is {self.clip}; need positive numbers")
-        for name, known in (("optimizer", OPTIMIZERS), ("lr_schedule", SCHEDULES), ("objective", OBJECTIVES)):
+        for name, known in (("optimizer", OPTIMIZERS), ("lr_schedule", SCHEDULES), ("objective", OBJECTIVES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}")
         penalties = self.beta != 1 or self.kl_warmup or self.capacity is not None or self.free_bits

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, gpu, xp
+from ..backend import Array, gpu, precision, xp
 from ..data import binarize
 from ..errors import UsageError
-from ..kernels.gpu import dense, step
+from ..kernels.gpu import step
 from ..objectives import Terms
 from ..random import Stream, place
 from .optimizers import Adam
@@ -115,7 +115,7 @@ class DeviceEpochs:
             self.order = cupy.empty(len(order), np.int64)
         self.order.set(order)
         held = (self.images, self.order, optimizer.flat)
-        made_for = [(a.data.ptr, a.shape) for a in held], self.trainer.config, dense.precision()
+        made_for = [(a.data.ptr, a.shape) for a in held], self.trainer.config, precision()
         if made_for != self.made_for:
             self.made_for, self.graph, self.warm, self.why_eager = made_for, None, False, self.refused()
 

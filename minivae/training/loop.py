@@ -8,16 +8,16 @@ the same bytes as one that never was.
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
-from ..backend import Array, backend_of, to_device, xp
+from ..backend import Array, backend_of, precision, to_device, use_precision, xp
 from ..capture import Captured, captured
 from ..data import batch_indices, batches, binarize, to_float
 from ..engine import no_graph
-from ..errors import ShapeError
+from ..errors import ShapeError, UsageError
 from ..models import given
 from ..objectives import Terms, elbo
 from ..random import Stream
@@ -26,6 +26,19 @@ from .graph import DeviceEpochs, measures_on_gpu
 from .nonfinite import explain
 from .optimizers import clip_gradients, gradient_norm
 from .schedules import kl_weight, learning_rate
+
+
+def at_its_precision(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A Trainer's method, with products of the precision that its config asks for."""
+
+    @wraps(method)
+    def precisely(self: "Trainer", *arguments: Any, **options: Any) -> Any:
+        if self.config.precision == precision():
+            return method(self, *arguments, **options)
+        with use_precision(self.config.precision):
+            return method(self, *arguments, **options)
+
+    return precisely
 
 
 class Trainer:
@@ -37,6 +50,11 @@ class Trainer:
     players = 1  # that a step updates
 
     def __init__(self, model: Any, config: TrainingConfig, objective: Callable[..., Terms] | None = None):
+        if config.precision == "tf32" and xp(model.parameters()[0].data) is np:
+            raise UsageError(
+                "precision is tf32, that of a GPU's tensor cores, and the model is on the CPU; move it there with model.to('cuda') "
+                "(--device cuda), or take the precision fp32"
+            )
         self.model, self.config, self.objective = model, config, objective
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
         self.epochs_done = 0
@@ -45,6 +63,7 @@ class Trainer:
         self.captured: Captured | None = None
         self.on_gpu: DeviceEpochs | None = None
 
+    @at_its_precision
     def epoch(
         self, images: np.ndarray, progress: Callable[[int, float], None] | None = None, conditions: np.ndarray | None = None
     ) -> dict[str, float]:
@@ -91,6 +110,7 @@ class Trainer:
         self.optimizer.lr = config.lr * rate
         return kl_weight(step, round(config.kl_warmup * steps))
 
+    @at_its_precision
     def step(self, x: np.ndarray, noise: Stream, where: str = "training", condition: Any = None, warmed: float = 1.0) -> tuple[float, ...]:
         """One update.  Returns loss, reconstruction, kl and the norm of the gradient; a NonFiniteError leaves the parameters alone.
 

@@ -75,14 +75,14 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: str | Path, device: str | None = None, epochs: int | None = None) -> "Run":
-        """The run in a folder as its last checkpoint left it; `epochs`, if given, is the new total to train for."""
+    def open(cls, folder: str | Path, device: str | None = None, epochs: int | None = None, precision: str | None = None) -> "Run":
+        """The run in a folder as its last checkpoint left it; with a new total of epochs to train for, or a new precision, if given."""
         folder = Path(folder)
         if not (folder / CHECKPOINT).exists():
             raise CheckpointError(f"{folder} holds no run: there is no {folder / CHECKPOINT}; start one with minivae train --out {folder}")
         arrays, metadata = load(folder / CHECKPOINT)
         training = TrainingConfig(**metadata["training"])
-        training = replace(training, epochs=epochs) if epochs is not None else training
+        training = replace(training, epochs=training.epochs if epochs is None else epochs, precision=precision or training.precision)
         device = device or metadata["device"]
         trainer = trainer_for(build(metadata["model"], Stream(0)).to(device), training)
         trainer.load_state(arrays, metadata)

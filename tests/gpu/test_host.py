@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minivae.errors import ShapeError
-from minivae.kernels.gpu import KERNELS, conv, dense, launcher, step
+from minivae.kernels.gpu import KERNELS, dense, launcher, step
 from minivae.kernels.gpu.launcher import SOURCES, Kernel, source
 
 from .host import DEVICES, HostDevice, HostError, host, needs_compiler, same_bits
@@ -139,4 +139,3 @@ def test_a_barrier_taken_out_is_missed(tmp_path, file, driver, work, number):
 
 def test_the_conv_module_and_the_dense_module_share_the_tile():
     assert source("conv.cu").count("struct Panel {") == source("gemm.cu").count("struct Panel {") == 1
-    assert conv.PRECISIONS is dense.PRECISIONS

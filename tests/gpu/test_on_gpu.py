@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivae import Op, Stream
+from minivae import Op, Stream, use_precision
 from minivae.backend import gpu
 from minivae.cli import main
 from minivae.errors import UsageError
@@ -73,10 +73,12 @@ def test_gradients_of_layers_within_the_bound(name, shapes, options, precision):
     forward, vjp = Op.registry[name].reference
     exact, saved = forward(*[a.astype(np.float64) for a in arrays], **options)
     g = rng.normal(size=exact.shape).astype(np.float32)
-    truths = exact, *vjp(g.astype(np.float64), *saved, needs=(True,) * 3)
-    with dense.use_precision(precision):
+    with use_precision(precision):
         y, kept = KERNELS[name][0](*map(gpu().asarray, arrays), **options)
         found = y, *KERNELS[name][1](gpu().asarray(g), *kept, needs=(True,) * 3)
+    if options["activation"] == "relu":  # rounding decides on which side of the kink a number lies: 1% of the gradient's norm in TF32
+        saved = (*saved[:2], y.get().astype(np.float64), *saved[3:])
+    truths = exact, *vjp(g.astype(np.float64), *saved, needs=(True,) * 3)
     for a, b in zip(truths, found, strict=True):
         assert np.linalg.norm(a - b.get()) <= BOUNDS[precision] * np.linalg.norm(a)
 

@@ -112,6 +112,15 @@ def softmax_gradient(g, x, axis=-1):
     return [2 * softmax_work(x, axis) * y * (abs(g) + (abs(g) * y).sum(axis=axis, keepdims=True))]
 
 
+def log_softmax_value(x, axis=-1):
+    return [softmax_work(x, axis) * np.ones_like(x)]
+
+
+def log_softmax_gradient(g, x, axis=-1):
+    y = Op.registry["softmax"].reference[0](x, axis)[0]
+    return [8 * abs(g) + softmax_work(x, axis) * y * abs(g).sum(axis=axis, keepdims=True) * 2]
+
+
 def logsumexp_axes(x, axis):
     return tuple(range(x.ndim)) if axis is None else axis
 
@@ -173,6 +182,7 @@ CASES = {
     "sigmoid": elementwise(lambda x: 0, lambda g, x: 8 * abs(g)),
     "softplus": elementwise(),
     "softmax": Case(one, softmax_value, softmax_gradient, ({}, {"axis": 0})),
+    "log_softmax": Case(one, log_softmax_value, log_softmax_gradient, ({}, {"axis": 0})),
     "logsumexp": Case(one, logsumexp_value, logsumexp_gradient, ({}, {"axis": 0}, {"axis": (-1,), "keepdims": True})),
     "bernoulli_log_prob": Case(bernoulli_draw, rows(bernoulli_value), bernoulli_gradient, EVENTS, 2),
     "gaussian_kl_standard": Case(gaussians(2), rows(kl_value), kl_gradient, EVENTS, 2),
@@ -274,7 +284,9 @@ def test_far_out_values_are_those_of_the_reference(name):
     np.testing.assert_allclose(value, exact, rtol=8 * EPS, atol=1e-37)
 
 
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "silu", "tanh", "sigmoid", "softplus", "softmax", "logsumexp"])
+@pytest.mark.parametrize(
+    "name", ["relu", "leaky_relu", "elu", "silu", "tanh", "sigmoid", "softplus", "softmax", "log_softmax", "logsumexp"]
+)
 def test_nan_is_not_swallowed(name):
     assert np.isnan(host(lambda: KERNELS[name][0](np.full((2, 3), np.nan, np.float32))[0])).all()
 
@@ -301,7 +313,7 @@ def test_the_gradient_of_a_sum_of_tiny_numbers_keeps_its_digits():
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
 def test_empty_arrays_give_what_the_reference_gives(name, shape):
-    if name == "batch_norm" or (name in ("softmax", "logsumexp") and shape[-1] == 0):
+    if name == "batch_norm" or (name in ("softmax", "log_softmax", "logsumexp") and shape[-1] == 0):
         pytest.skip("has no value for nothing")
     arrays = rounded(CASES[name].draw(np.random.default_rng(0), shape))
     options = {"axis": -1} if name == "logsumexp" else {}

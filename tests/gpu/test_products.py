@@ -10,11 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from minivae.engine import Op
+from minivae.engine import Op, unbroadcast
 from minivae.errors import ShapeError, UsageError
-from minivae.kernels.gpu import KERNELS, conv, dense
+from minivae.kernels.gpu import KERNELS, conv, dense, matmul
 
-from .host import host, needs_compiler
+from .host import DEVICES, at_precision, host, needs_compiler
 
 pytestmark = needs_compiler
 EPS = 2.0**-24
@@ -35,7 +35,7 @@ def reference(name, arrays, g, options):
 
 def ours(name, arrays, g, options, precision):
     def run():
-        with dense.use_precision(precision):
+        with at_precision(precision):
             value, saved = KERNELS[name][0](*arrays, **options)
             return (value, *KERNELS[name][1](g, *saved, needs=tuple(a is not None for a in arrays)))
 
@@ -82,10 +82,89 @@ def test_each_transposition_and_tile(monkeypatch, precision, transpose_a, transp
     stored = np.ascontiguousarray(a.T) if transpose_a else a, np.ascontiguousarray(b.T) if transpose_b else b
 
     def run():
-        with dense.use_precision(precision):
+        with at_precision(precision):
             return dense.gemm(*stored, transpose_a, transpose_b, bias)
 
     assert_array_equal(host(run), a @ b + bias)
+
+
+@st.composite
+def batches(draw):
+    """Two shapes whose leading axes broadcast, in every way that there is."""
+    leading = draw(st.lists(st.integers(0, 3), max_size=3))
+    shapes = []
+    for matrix in draw(st.tuples(*[st.integers(0, 9)] * 3).map(lambda s: ((s[0], s[2]), (s[2], s[1])))):
+        own = [draw(st.sampled_from([n, 1])) for n in leading]
+        shapes.append((*own[draw(st.integers(0, len(own))) :], *matrix))
+    return shapes
+
+
+@PRECISIONS
+@settings(max_examples=20)
+@given(batches(), st.integers(0, 2**32))
+@example([(130, 65), (65,)], 0)
+@example([(65,), (65, 3)], 0)
+@example([(7,), (7,)], 0)
+@example([(3, 1, 70, 5), (2, 5, 66)], 1)  # several tiles, both broadcast
+@example([(2, 3, 4, 5), (5, 300)], 2)  # one matrix for all: one product
+@example([(4, 5), (2, 3, 5, 6)], 3)
+@example([(2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1), (1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 2)], 4)  # more axes than gemm.cu has room for
+def test_matmul_is_exact_on_whole_numbers(precision, shapes, seed):
+    rng = np.random.default_rng(seed)
+    arrays = [whole(rng, *shape) for shape in shapes]
+    g, exact = reference("matmul", arrays, lambda shape: whole(rng, *shape), {})
+    value, *gradients = ours("matmul", arrays, g, {}, precision)
+    assert_array_equal(value, exact[0])
+    for a, ours_, truth in zip(arrays, gradients, exact[1:], strict=True):
+        assert ours_.dtype == np.float32
+        assert_array_equal(unbroadcast(ours_, a.shape), unbroadcast(truth, a.shape))
+
+
+def test_matmul_of_transposed_batches_copies_nothing():
+    rng = np.random.default_rng(5)
+    a, b = whole(rng, 3, 4, 5).swapaxes(1, 2), whole(rng, 3, 6, 4).swapaxes(1, 2)
+    assert np.shares_memory(dense.matrix(a, False)[0], a)
+    assert_array_equal(host(lambda: KERNELS["matmul"][0](a, b)[0]), a @ b)
+    with pytest.raises(ShapeError, match=r"matmul: a is \(3, 5, 4\), b is \(3, 5, 4\)"):
+        matmul.matmul_forward(a, a)
+
+
+def test_axes_that_go_on_in_step_are_counted_as_one():
+    assert matmul.Batch((2, 3, 4), (2, 3, 4, 5, 6), (2, 3, 4, 6, 7)).axes == 1
+    assert matmul.Batch((2, 3, 4), (3, 4, 5, 6), (3, 4, 6, 7)).axes == 2
+    assert matmul.Batch((1, 3, 1), (1, 3, 1, 5, 6), (6, 7)).axes == 1
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_recurrent_layers_of_several_tiles(name):
+    """As many steps, units and sequences as need several tiles, and parts of K.
+
+    Weights are so small that a state moved by d moves the next by at most 2 d, and gates stay open: after T steps the errors of the
+    dot products, K roundings of at most 1 each, have grown by 2^T; a gradient adds up T N such numbers at most.
+    """
+    n, steps, inputs, units = 70, 3, 130, 140
+    rng = np.random.default_rng(6)
+    gates = {"gru": 3, "lstm": 4}[name]
+    shapes = [(n, steps, inputs), *[(n, units)] * (gates - 2), (inputs, gates * units), (units, gates * units), (gates * units,)]
+    shapes += [(units,)] * (name == "gru")
+    scales = [1, *[1] * (gates - 2), 1 / inputs, 1 / units, 1, 1]
+    arrays = [(rng.uniform(-1, 1, s) * scale).astype(np.float32) for s, scale in zip(shapes, scales, strict=False)]
+    forward, vjp = Op.registry[name].reference
+    exact, saved = forward(*[a.astype(np.float64) for a in arrays])
+    several = isinstance(exact, tuple)
+    g = [rng.uniform(-1, 1, y.shape).astype(np.float32) for y in (exact if several else (exact,))]
+    needs = (True,) * len(arrays)
+    truth = vjp(tuple(p.astype(np.float64) for p in g) if several else g[0].astype(np.float64), *saved, needs=needs)
+
+    def run():
+        value, kept = KERNELS[name][0](*arrays)
+        return (*(value if several else (value,)), *KERNELS[name][1](tuple(g) if several else g[0], *kept, needs=needs))
+
+    rounding = 2**steps * (inputs + 16) * EPS
+    for i, (found, expected) in enumerate(zip(host(run), (*(exact if several else (exact,)), *truth), strict=True)):
+        summed = 1 if i < len(g) + gates - 1 else np.sqrt(n * steps)  # the gradients of weights: errors are random
+        assert found.dtype == np.float32
+        assert abs(found - expected).max() <= rounding * summed, i
 
 
 def test_a_transposed_view_is_not_copied():
@@ -130,7 +209,7 @@ def test_tensor_cores_round_the_factors_to_ten_bits_and_nothing_else():
     a, b = rng.normal(size=(2, 60, 60)).astype(np.float32)
 
     def run():
-        with dense.use_precision("tf32"):
+        with at_precision("tf32"):
             return dense.gemm(a, b)
 
     error = abs(host(run) - a.astype(np.float64) @ b)
@@ -146,6 +225,30 @@ def convolutions(draw):
     size = tuple(draw(st.integers(max(1, k - sum(p)), 8)) for k, p in zip(kernel, padding, strict=True))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     return draw(st.integers(0, 3)), size, draw(st.integers(1, 5)), draw(st.integers(1, 5)), kernel, stride, padding
+
+
+SIZES = {
+    "dense": [(2, 3), (3, 4), (4,)],
+    "matmul": [(2, 3, 4), (2, 4, 5)],
+    "conv2d": [(2, 5, 5, 2), (3, 3, 2, 3), (3,)],
+    "conv_transpose2d": [(2, 3, 3, 3), (3, 3, 2, 3), (2,)],
+    "gru": [(2, 3, 4), (2, 5), (4, 15), (5, 15), (15,), (5,)],
+    "lstm": [(2, 3, 4), (2, 5), (2, 5), (4, 20), (5, 20), (20,)],
+}
+
+
+@PRECISIONS
+@pytest.mark.parametrize("name", SIZES)
+def test_every_product_of_an_op_is_of_the_precision_asked_for(name, precision):
+    rng = np.random.default_rng(7)
+    arrays = [whole(rng, *shape) for shape in SIZES[name]]
+    value, _ = Op.registry[name].reference[0](*arrays)
+    g = tuple(np.ones_like(part) for part in value) if isinstance(value, tuple) else np.ones_like(value)
+    del DEVICES[0].launches[:]
+    ours(name, arrays, g, {}, precision)
+    products = [kernel for kernel in DEVICES[0].launches if kernel.startswith(("gemm", "conv"))]
+    assert len(products) >= 3
+    assert {kernel[-4:] for kernel in products} == {precision}
 
 
 @PRECISIONS
@@ -201,8 +304,6 @@ def test_what_does_not_fit_is_said_in_the_words_of_the_reference():
         dense.dense_forward(one, one.T, activation="gelu")
     with pytest.raises(ShapeError, match="conv2d: x is"):
         conv.conv2d_forward(one, one)
-    with pytest.raises(UsageError, match="'fp16' is unknown; choose one of fp32, tf32"):
-        dense.set_precision("fp16")
 
 
 def test_more_pixels_than_an_index_can_count_are_refused():

@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from . import activations, conv, dense, densities, normalization
+from . import activations, conv, dense, densities, matmul, normalization, recurrent
 
 KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "batch_norm": normalization.batch_norm,
@@ -17,8 +17,12 @@ KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "elu": activations.elu,
     "gaussian_kl_standard": densities.gaussian_kl_standard,
     "gaussian_log_prob": densities.gaussian_log_prob,
+    "gru": recurrent.gru,
     "leaky_relu": activations.leaky_relu,
+    "log_softmax": activations.log_softmax,
     "logsumexp": activations.logsumexp,
+    "lstm": recurrent.lstm,
+    "matmul": matmul.matmul,
     "relu": activations.relu,
     "reparameterize": densities.reparameterize,
     "sigmoid": activations.sigmoid,

@@ -45,20 +45,13 @@ sigmoid = elementwise("sigmoid", "sigmoid", keeps_value=True)
 softplus = elementwise("softplus", "softplus")
 
 ROWS = "divide_up(rows, team(columns)[1]),"
-SOFTMAX = Kernel(
-    "softmax",
-    "rows.cu",
-    "float32[rows * columns] x, float32[rows * columns] y, int64 rows, int64 columns",
-    grid=ROWS,
-    block="team(columns)",
-)
-SOFTMAX_GRADIENT = Kernel(
-    "softmax_gradient",
-    "rows.cu",
-    "float32[rows * columns] g, float32[rows * columns] y, float32[rows * columns] gx, int64 rows, int64 columns",
-    grid=ROWS,
-    block="team(columns)",
-)
+
+
+def row_kernel(name: str, arrays: str) -> Kernel:
+    declared = ", ".join(f"float32[rows * columns] {array}" for array in arrays.split())
+    return Kernel(name, "rows.cu", f"{declared}, int64 rows, int64 columns", grid=ROWS, block="team(columns)")
+
+
 LOGSUMEXP = Kernel(
     "logsumexp",
     "rows.cu",
@@ -87,18 +80,23 @@ def as_rows(x: Array, axes: tuple[int, ...]) -> tuple[Array, int, int]:
     return moved, rows, columns
 
 
-def softmax_forward(x: Array, axis: int = -1) -> tuple[Array, tuple]:
-    rows, n, columns = as_rows(x, (axis,))
-    y = empty(rows.shape)
-    SOFTMAX(rows, y, n, columns)
-    return xp(y).moveaxis(y, -1, axis), (y, axis)
+def normalized_rows(name: str) -> Pair:
+    """(forward, vjp) of a function of each row along an axis whose gradient can be read off its value: softmax, log_softmax."""
+    value_kernel, gradient_kernel = row_kernel(name, "x y"), row_kernel(f"{name}_gradient", "g y gx")
 
+    def forward(x: Array, axis: int = -1) -> tuple[Array, tuple]:
+        rows, n, columns = as_rows(x, (axis,))
+        y = empty(rows.shape)
+        value_kernel(rows, y, n, columns)
+        return xp(y).moveaxis(y, -1, axis), (y, axis)
 
-def softmax_vjp(g: Array, y: Array, axis: int) -> tuple[Array]:
-    rows, n, columns = as_rows(g, (axis,))
-    gx = empty(rows.shape)
-    SOFTMAX_GRADIENT(rows, y, gx, n, columns)
-    return (xp(gx).moveaxis(gx, -1, axis),)
+    def vjp(g: Array, y: Array, axis: int) -> tuple[Array]:
+        rows, n, columns = as_rows(g, (axis,))
+        gx = empty(rows.shape)
+        gradient_kernel(rows, y, gx, n, columns)
+        return (xp(gx).moveaxis(gx, -1, axis),)
+
+    return forward, vjp
 
 
 def logsumexp_forward(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> tuple[Array, tuple]:
@@ -116,5 +114,6 @@ def logsumexp_vjp(g: Array, rows: Array, largest: Array, total: Array, axes: tup
     return (xp(gx).moveaxis(gx, range(gx.ndim - len(axes), gx.ndim), axes),)
 
 
-softmax = (softmax_forward, softmax_vjp)
+softmax = normalized_rows("softmax")
+log_softmax = normalized_rows("log_softmax")
 logsumexp = (logsumexp_forward, logsumexp_vjp)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...backend import PRECISIONS, Array, precision
 from ...errors import ShapeError
 from ..checks import Padding, Pair, activation_code, check_conv, output_size, transposed_size
 from .arrays import plain
-from .dense import PRECISIONS, cut, precision
+from .dense import cut
 from .launcher import Kernel, divide_up, empty
 from .normalization import activation_and_bias_gradient, add_parts
 

@@ -1,21 +1,15 @@
 """Matrix products and the dense layer on the GPU.  Equations: minivae/ops/dense.py; kernels: gemm.cu, columns.cu."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 
-from ...backend import Array
-from ...errors import UsageError
+from ...backend import PRECISIONS, Array, precision
 from ..checks import activation_code, check_dense
 from .arrays import plain
 from .launcher import Kernel, divide_up, empty
 from .normalization import activation_and_bias_gradient, add_parts
 
-PRECISIONS = ("fp32", "tf32")
 DEPTH = 16  # of tile.cu
 BLOCKS = 128  # that a product is cut into, if it can be: a round number near the processors of a large GPU, the same on every GPU
-_precision: ContextVar[str] = ContextVar("precision", default="fp32")
 
 GEMMS = {
     (tile, kind, precision): Kernel(
@@ -32,28 +26,6 @@ GEMMS = {
 }
 
 
-def precision() -> str:
-    """`"fp32"`, or `"tf32"` where the tensor cores may round the factors of a product to 10 bits."""
-    return _precision.get()
-
-
-def set_precision(name: str) -> None:
-    if name not in PRECISIONS:
-        raise UsageError(f"precision {name!r} is unknown; choose one of {', '.join(PRECISIONS)}")
-    _precision.set(name)
-
-
-@contextmanager
-def use_precision(name: str) -> Iterator[None]:
-    """`with use_precision("tf32"):` lets matrix products and convolutions inside the block run on tensor cores."""
-    before = precision()
-    set_precision(name)
-    try:
-        yield
-    finally:
-        _precision.set(before)
-
-
 def cut(tiles: int, K: int) -> tuple[int, int]:
     """(parts, span): the sum over K cut into parts of `span`, if there are too few tiles to fill a GPU."""
     parts = max(1, min(BLOCKS // max(1, tiles), K // (4 * DEPTH)))
@@ -67,9 +39,9 @@ def tile_of(M: int, N: int) -> int:
 
 
 def matrix(x: Array, transpose: bool) -> tuple[Array, bool]:
-    """x as a kernel takes it; the transpose of a contiguous matrix is not copied, it is called a transposed matrix."""
-    if not x.flags.c_contiguous and x.flags.f_contiguous:
-        return plain(x.T), not transpose
+    """x (..., rows, columns) as a kernel takes it; the transpose of a contiguous matrix is not copied, it is called a transposed one."""
+    if not x.flags.c_contiguous and x.swapaxes(-1, -2).flags.c_contiguous:
+        return plain(x.swapaxes(-1, -2)), not transpose
     return plain(x), transpose
 
 

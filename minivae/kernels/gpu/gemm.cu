@@ -36,3 +36,38 @@ GEMM(gemm64_tn, 64, true, false)
 GEMM(gemm128_nn, 128, false, false)
 GEMM(gemm128_nt, 128, false, true)
 GEMM(gemm128_tn, 128, true, false)
+
+// Many products of one size in one launch, as matmul broadcasts them.   C[p] = op(A[p]) op(B[p])
+//
+//     grid   x: tiles down, product after product    y: tiles across
+//
+// Product p of C lies behind product p - 1; where its factors lie says Batch: p is counted through the leading axes, innermost fastest,
+// and a step along an axis moves so far in A and in B, or not at all where one matrix serves the whole axis.
+#define AXES 8
+
+struct Batch {
+    int axes;
+    int size[AXES];
+    long long of_a[AXES], of_b[AXES];
+};
+
+#define GEMM_BATCH(NAME, TRANSPOSE_A, TRANSPOSE_B)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(256)                                                                                  \
+        KERNEL(NAME)(const float* a, const float* b, float* c, Batch batch, int M, int N, int K) {                                     \
+        PANELS(64, 64);                                                                                                                \
+        int down = (M + 63) / 64, product = (int)blockIdx.x / down;                                                                    \
+        c += (long long)product * M * N;                                                                                               \
+        for (int axis = batch.axes - 1; axis >= 0; --axis) {                                                                           \
+            a += product % batch.size[axis] * batch.of_a[axis];                                                                        \
+            b += product % batch.size[axis] * batch.of_b[axis];                                                                        \
+            product /= batch.size[axis];                                                                                               \
+        }                                                                                                                              \
+        Matrix<!TRANSPOSE_A> of_rows = {a, M, TRANSPOSE_A ? M : K};                                                                    \
+        Matrix<TRANSPOSE_B> of_columns = {b, N, TRANSPOSE_B ? K : N};                                                                  \
+        Result result = {c, nullptr, M, N, 0};                                                                                         \
+        multiply<64, 64>(of_rows, of_columns, result, (int)blockIdx.x % down * 64, blockIdx.y * 64, 0, K, of_a, of_b);                 \
+    }
+
+GEMM_BATCH(gemm_batch_nn, false, false)
+GEMM_BATCH(gemm_batch_nt, false, true)
+GEMM_BATCH(gemm_batch_tn, true, false)

@@ -1,4 +1,4 @@
-// Reductions along a row: log-sum-exp and softmax, with their gradients.  A team of threads a row (common.cu).
+// Reductions along a row: log-sum-exp, softmax and its logarithm, with their gradients.  A team of threads a row (common.cu).
 #include "common.cu"
 
 __device__ __forceinline__ float largest_of_row(const float* x, long long columns, float* of_warp, bool present) {
@@ -64,4 +64,28 @@ extern "C" __global__ void softmax_gradient(const float* g, const float* y, floa
     product = team_sum(product, of_warp);
     if (row < rows)
         for (long long i = row * columns + threadIdx.x; i < (row + 1) * columns; i += blockDim.x) gx[i] = y[i] * (g[i] - product);
+}
+
+// y = x - m - log sum e^(x - m)
+extern "C" __global__ void log_softmax(const float* x, float* y, long long rows, long long columns) {
+    __shared__ float of_max[WARPS], of_sum[WARPS];
+    long long row = row_of_team();
+    bool present = row < rows;
+    x += row * columns;
+    float largest = largest_of_row(x, columns, of_max, present);
+    float total = logf(exponentials_of_row(x, largest, columns, of_sum, present));
+    if (present)
+        for (long long i = threadIdx.x; i < columns; i += blockDim.x) y[row * columns + i] = x[i] - largest - total;
+}
+
+// gx = g - e^y sum g
+extern "C" __global__ void log_softmax_gradient(const float* g, const float* y, float* gx, long long rows, long long columns) {
+    __shared__ float of_warp[WARPS];
+    long long row = row_of_team();
+    float sum = 0;
+    if (row < rows)
+        for (long long i = row * columns + threadIdx.x; i < (row + 1) * columns; i += blockDim.x) sum += g[i];
+    sum = team_sum(sum, of_warp);
+    if (row < rows)
+        for (long long i = row * columns + threadIdx.x; i < (row + 1) * columns; i += blockDim.x) gx[i] = g[i] - expf(y[i]) * sum;
 }

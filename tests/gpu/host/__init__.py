@@ -1,7 +1,10 @@
 """The CUDA sources on the CPU: threads first to last and arrays that end at a forbidden page, then last to first and begin there."""
 
+from contextlib import contextmanager
+
 import pytest
 
+from minivae import backend
 from minivae.kernels.gpu import launcher
 
 from .device import HostDevice, HostError, has_compiler
@@ -24,6 +27,16 @@ def host(f, devices=DEVICES):
     return results[0]
 
 
+@contextmanager
+def at_precision(name):
+    """use_precision, without a GPU."""
+    token = backend._precision.set(name)
+    try:
+        yield
+    finally:
+        backend._precision.reset(token)
+
+
 def same_bits(a, b):
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(same_bits(x, y) for x, y in zip(a, b, strict=True))
@@ -32,4 +45,4 @@ def same_bits(a, b):
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
-__all__ = ["DEVICES", "HostDevice", "HostError", "has_compiler", "host", "needs_compiler", "same_bits"]
+__all__ = ["DEVICES", "HostDevice", "HostError", "at_precision", "has_compiler", "host", "needs_compiler", "same_bits"]

@@ -1,0 +1,133 @@
+"""Is the GPU right?  Values and gradients of every kernel against the float64 reference, and the same random numbers, bit for bit."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minivae import Op, Stream
+from minivae.backend import gpu, use_precision
+from minivae.kernels.gpu import KERNELS, step
+
+BOUNDS = {"fp32": 1e-5, "tf32": 1e-3}  # |found - exact| / |exact|, of all numbers of a gradient together
+PRODUCTS = ("dense", "conv2d", "conv_transpose2d", "matmul", "gru", "lstm")  # what TF32 changes
+HALVED = {"stride": 2, "padding": 1}
+
+
+@dataclass
+class Layer:
+    """An op at a size that a model has, and at a small one for the tests."""
+
+    op: str
+    shapes: list[tuple[int, ...]]
+    small: list[tuple[int, ...]]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def arrays(self, shapes: list[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
+        """Normal numbers; weights are scaled so that what comes out is of size 1, and what is to be a probability is one."""
+        drawn = [rng.normal(size=shape) for shape in shapes]
+        if self.op == "bernoulli_log_prob":
+            drawn[1] = rng.uniform(size=shapes[1])
+        weights = {"dense": [1], "conv2d": [1], "conv_transpose2d": [1], "matmul": [1], "gru": [2, 3], "lstm": [3, 4]}.get(self.op, [])
+        for i in weights:
+            drawn[i] /= math.sqrt(math.prod(shapes[i][:-1]))
+        return [a.astype(np.float32) for a in drawn]
+
+
+def same(op: str, shape: tuple[int, ...], small: tuple[int, ...], count: int = 1, **options: Any) -> Layer:
+    return Layer(op, [shape] * count, [small] * count, options)
+
+
+ROWS, FEW = (1000, 784), (5, 40)
+LAYERS = [
+    Layer("dense", [(128, 784), (784, 400), (400,)], [(9, 30), (30, 20), (20,)], {"activation": "relu"}),
+    Layer("dense", [(1000, 784), (784, 200), (200,)], [(9, 30), (30, 20), (20,)], {"activation": "tanh"}),
+    Layer("dense", [(128, 256), (256, 3136), (3136,)], [(9, 30), (30, 70), (70,)], {"activation": "sigmoid"}),
+    Layer("dense", [(2100, 1030), (1030, 2050), (2050,)], [(70, 30), (30, 70), (70,)]),  # tiles of 128, none full
+    Layer("conv2d", [(128, 28, 28, 1), (4, 4, 1, 32), (32,)], [(2, 8, 8, 1), (4, 4, 1, 5), (5,)], {**HALVED, "activation": "relu"}),
+    Layer("conv2d", [(64, 32, 32, 32), (4, 4, 32, 32), (32,)], [(2, 8, 8, 3), (4, 4, 3, 5), (5,)], {**HALVED, "activation": "tanh"}),
+    Layer("conv_transpose2d", [(64, 14, 14, 32), (4, 4, 1, 32), (1,)], [(2, 4, 4, 5), (4, 4, 1, 5), (1,)], HALVED),
+    Layer(
+        "conv_transpose2d",
+        [(64, 7, 7, 64), (4, 4, 32, 64), (32,)],
+        [(2, 4, 4, 5), (4, 4, 3, 5), (3,)],
+        {**HALVED, "activation": "relu"},
+    ),
+    Layer("matmul", [(8, 130, 70), (8, 70, 90)], [(2, 6, 7), (2, 7, 3)]),
+    Layer("gru", [(64, 28, 28), (64, 128), (28, 384), (128, 384), (384,), (128,)], [(3, 4, 5), (3, 6), (5, 18), (6, 18), (18,), (6,)]),
+    Layer(
+        "lstm",
+        [(64, 28, 28), (64, 128), (64, 128), (28, 512), (128, 512), (512,)],
+        [(3, 4, 5), (3, 6), (3, 6), (5, 24), (6, 24), (24,)],
+    ),
+    Layer("batch_norm", [(128, 14, 14, 32), (32,), (32,)], [(3, 4, 4, 5), (5,), (5,)]),
+    *(same(op, ROWS, FEW) for op in ("relu", "leaky_relu", "elu", "silu", "tanh", "sigmoid", "softplus")),
+    *(same(op, ROWS, FEW) for op in ("softmax", "log_softmax")),
+    same("logsumexp", (50, 1000), (5, 9), axis=0),
+    same("bernoulli_log_prob", ROWS, FEW, 2),
+    same("gaussian_log_prob", ROWS, FEW, 3),
+    same("gaussian_kl_standard", ROWS, FEW, 2),
+    same("reparameterize", ROWS, FEW, 3),
+]
+
+
+def pieces(value: Any) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def like(value: Any, parts: list[Any]) -> Any:
+    return tuple(parts) if isinstance(value, tuple) else parts[0]
+
+
+def errors(layer: Layer, precision: str, small: bool, upload: Callable, download: Callable, at: Callable) -> dict[str, float]:
+    """{"value": relative error, "gradient of input 0": ...}, in norm."""
+    rng = np.random.default_rng(0)
+    arrays = layer.arrays(layer.small if small else layer.shapes, rng)
+    forward, vjp = Op.registry[layer.op].reference
+    exact, saved = forward(*[a.astype(np.float64) for a in arrays], **layer.options)
+    g = [rng.normal(size=part.shape).astype(np.float32) for part in pieces(exact)]
+    needs = {"needs": (True,) * len(arrays)} if Op.registry[layer.op].takes_needs else {}
+    with at(precision):
+        y, kept = KERNELS[layer.op][0](*map(upload, arrays), **layer.options)
+        found = [*pieces(y), *KERNELS[layer.op][1](like(exact, [upload(part) for part in g]), *kept, **needs)]
+    if layer.options.get("activation") == "relu":
+        # on which side of the kink a number lies, rounding may decide: the slope is that of the value that was found
+        saved = (*saved[:2], download(y).astype(np.float64), *saved[3:])
+    truths = [*pieces(exact), *vjp(like(exact, [part.astype(np.float64) for part in g]), *saved, **needs)]
+    names = ["value"] * len(g) + [f"gradient of input {i}" for i in range(len(arrays))]
+    result: dict[str, float] = {}
+    for name, truth, there in zip(names, truths, found, strict=True):
+        error = np.linalg.norm(download(there) - truth) / max(np.linalg.norm(truth), 1e-30)
+        result[name] = max(float(error), result.get(name, 0.0)) if math.isfinite(error) else math.inf
+    return result
+
+
+def uniforms(n: int, upload: Callable, download: Callable) -> bool:
+    """Whether the device draws the bits that the CPU draws: n uniforms from somewhere in a stream, as ops and graphs draw them."""
+    here = Stream(3)
+    here.uniform(7)
+    key, counter = here.key, here.counter
+    there = Stream(3)
+    there.set_state(here.state())
+    bits = here.uniform(n).tobytes()
+    like = upload(np.zeros(1, np.float32))
+    return download(step.uniform(key, counter, (n,))).tobytes() == bits == download(there.uniform(n, like=like)).tobytes()
+
+
+def check(
+    small: bool = False, upload: Callable | None = None, download: Callable = lambda a: a.get(), at: Callable = use_precision
+) -> Iterator[dict[str, Any]]:
+    """A row for every kernel and precision: {"what", "precision", "worst", "of", "bound", "holds"}.  By default on the GPU."""
+    upload = gpu().asarray if upload is None else upload
+    for layer in LAYERS:
+        for precision in BOUNDS if layer.op in PRODUCTS else ("fp32",):
+            found = errors(layer, precision, small, upload, download, at)
+            of, worst = max(found.items(), key=lambda item: item[1])
+            what = f"{layer.op} {'x'.join(map(str, layer.shapes[0]))} {layer.options.get('activation') or ''}".strip()
+            row = {"what": what, "precision": precision, "worst": worst, "of": of, "bound": BOUNDS[precision]}
+            yield row | {"holds": worst <= BOUNDS[precision]}
+    for n in (1, 7, 1003 if small else 1_000_003):
+        holds = uniforms(n, upload, download)
+        yield {"what": f"{n} uniforms", "precision": "bits", "worst": 0.0 if holds else 1.0, "of": "value", "bound": 0.0, "holds": holds}

@@ -1,0 +1,154 @@
+"""All that a training step does on a GPU can be part of a CUDA graph: ops with kernels, ops whose reference runs on CuPy arrays, and
+whole losses with their gradients.  Seen on the stand-in for CuPy, which refuses what a graph cannot hold."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from minivae import Op, Stream, Tensor, gradients
+from minivae.models import build
+from minivae.models import given as told
+from minivae.objectives import capacity, elbo, free_bits, importance_weighted, total_correlation
+
+from ..ops.laws import pulled_back, value
+from ..ops.table import TABLE, cases
+from .host import needs_compiler
+from .host.stand_in import Module, NotCapturable, captured, ndarray, stand_in
+from .test_table import judged
+
+pytestmark = needs_compiler
+
+
+@pytest.mark.parametrize("name", TABLE)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), seed=st.integers(0, 10**6))
+def test_the_table_of_ops_can_be_captured(monkeypatch, name, data, seed):
+    case = data.draw(cases(name))
+    if name == "getitem":  # an index array has to be on the device, and the size of the result may not depend on one
+        parts = case.options["index"] if isinstance(case.options["index"], tuple) else (case.options["index"],)
+        assume(not any(isinstance(part, np.ndarray) and part.dtype == bool for part in parts))
+        there = tuple(ndarray(part) if isinstance(part, np.ndarray) else part for part in parts)
+        on_device = replace(case, options={"index": there})
+    else:
+        on_device = case
+
+    def compute(inputs, cotangents):
+        with stand_in(monkeypatch):
+            there, u = ([ndarray(a) for a in arrays] for arrays in (inputs, cotangents))
+            with captured():
+                y, g = value(on_device, there), pulled_back(on_device, u, there)
+        return [a.numbers for a in y], [a.numbers for a in g]
+
+    judged(name, case, seed, compute)
+
+
+MODELS = [
+    {"model": "vae"},
+    {"model": "vae", "head": "log_sigma", "activation": "silu"},
+    {"model": "vae", "likelihood": "gaussian"},
+    {"model": "vae", "likelihood": "laplace", "activation": "elu"},
+    {"model": "vae", "likelihood": "continuous_bernoulli"},
+    {"model": "vae", "arch": "conv", "channels": [3], "hidden": [5]},
+    {"model": "vae", "arch": "gru", "hidden": [5]},
+    {"model": "vae", "arch": "lstm", "hidden": [5]},
+    {"model": "ae"},
+    {"model": "hierarchical"},
+    {"model": "cvae", "condition": 3},
+    {"model": "cvae", "condition": 3, "prior_kind": "learned", "arch": "conv", "channels": [3], "hidden": [5]},
+]
+OBJECTIVES = {
+    "elbo": elbo,
+    "beta": lambda model, x, rng: elbo(model, x, rng, 4.0),
+    "iwae": lambda model, x, rng: importance_weighted(model, x, rng, 3),
+    "capacity": lambda model, x, rng: capacity(model, x, rng, 10.0, 5.0),
+    "free bits": lambda model, x, rng: free_bits(model, x, rng, 1.0, 0.1),
+    "total correlation": lambda model, x, rng: total_correlation(model, x, rng, 100),
+}
+STORIES = [(model, "elbo") for model in MODELS] + [({"model": "vae"}, name) for name in list(OBJECTIVES)[1:]]
+
+
+class GivenNoise:
+    """A stream that was drawn from before."""
+
+    def __init__(self, like):
+        self.like, self.seed = like, 0
+
+    def normal(self, shape, like=None):
+        self.seed += 1
+        return self.like(Stream(self.seed).normal(shape))
+
+
+def ready(noise):
+    """A stream whose draws lie on the device already: what draws there in a captured step is judged elsewhere."""
+    held = {}
+
+    def upload(numbers):
+        return held.setdefault(numbers.tobytes(), ndarray(numbers))
+
+    noise.like = upload
+    return noise
+
+
+@pytest.mark.parametrize(
+    ("description", "objective"), STORIES, ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values()))
+)
+def test_a_loss_and_its_gradients_can_be_captured(monkeypatch, description, objective):
+    model = build({"image_shape": (8, 8, 1), "latent": 3, "hidden": [6]} | description, Stream(0))
+    x = Stream(1).uniform((4, 8, 8, 1))
+    labels = np.array([0, 2, 1, 1]) if description["model"] == "cvae" else None
+
+    def step(x, labels, noise):
+        terms = OBJECTIVES[objective](told(model, labels), x, noise)
+        return terms.loss.data, *gradients(terms.loss, model.parameters())
+
+    exact = step(x, labels, GivenNoise(lambda numbers: numbers))
+    with stand_in(monkeypatch):
+        model.to("cuda")
+        there = None if labels is None else told(model, labels).given_c
+        x = ndarray(x)
+        with captured():
+            found = step(x, there, ready(GivenNoise(None)))
+    for a, b in zip(exact, found, strict=True):
+        # both in float32; a sum of 64 pixels and a few layers: some hundred roundings of what is added up
+        assert_allclose(b.numbers, a, rtol=0, atol=500 * 2.0**-24 * max(1, abs(a).max()))
+
+
+@pytest.mark.parametrize(
+    ("touch", "message"),
+    [
+        (lambda cupy, x: x @ x, "cuBLAS, for @"),
+        (lambda cupy, x: cupy.tensordot(x, x, 1), "tensordot"),
+        (lambda cupy, x: cupy.vdot(x, x), "vdot"),
+        (lambda cupy, x: float(x.sum()), "float of an array"),
+        (lambda cupy, x: x.sum().item(), "item"),
+        (lambda cupy, x: x.get(), "a download"),
+        (lambda cupy, x: bool(x.any()), "the truth"),
+        (lambda cupy, x: x[x > 0], "a mask"),
+        (lambda cupy, x: x[np.arange(2)], "an index array"),
+        (lambda cupy, x: cupy.asarray(0.5), "an upload of 0.5"),
+        (lambda cupy, x: cupy.concatenate([x] * 9), "concatenate of 9"),
+    ],
+)
+def test_what_a_graph_cannot_hold_is_refused(touch, message):
+    cupy, x = Module(), ndarray(np.eye(3, dtype=np.float32))
+    touch(cupy, x)
+    with captured(), pytest.raises(NotCapturable, match=message):
+        touch(cupy, x)
+
+
+def test_arrays_of_two_devices_do_not_mix():
+    with pytest.raises(TypeError, match="a NumPy array beside"):
+        ndarray(np.ones(3)) + np.ones(3)
+    with pytest.raises(TypeError, match="a NumPy array beside"):
+        np.ones(3) * ndarray(np.ones(3))
+
+
+def test_a_product_by_the_reference_is_noticed(monkeypatch):
+    """The law sees an op whose kernel is gone."""
+    monkeypatch.setattr(Op.registry["matmul"], "cupy", Op.registry["matmul"].reference)
+    with stand_in(monkeypatch), captured(), pytest.raises(NotCapturable):
+        Op.registry["matmul"](Tensor(ndarray(np.eye(2, dtype=np.float32))), ndarray(np.eye(2, dtype=np.float32)))
