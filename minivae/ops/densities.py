@@ -284,5 +284,8 @@ gaussian_kl_standard = Op(
     cupy=GPU["gaussian_kl_standard"],
 )
 sample_and_kl = Op(
-    "sample_and_kl", numpy=(sample_and_kl_reference, sample_and_kl_vjp), numba=(sample_and_kl_numba, sample_and_kl_numba_vjp)
+    "sample_and_kl",
+    numpy=(sample_and_kl_reference, sample_and_kl_vjp),
+    numba=(sample_and_kl_numba, sample_and_kl_numba_vjp),
+    cupy=GPU["sample_and_kl"],
 )

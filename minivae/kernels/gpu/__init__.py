@@ -25,6 +25,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "matmul": matmul.matmul,
     "relu": activations.relu,
     "reparameterize": densities.reparameterize,
+    "sample_and_kl": densities.sample_and_kl,
     "sigmoid": activations.sigmoid,
     "silu": activations.silu,
     "softmax": activations.softmax,

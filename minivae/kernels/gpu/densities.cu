@@ -2,7 +2,7 @@
 //
 //     rows x columns  ->  rows        a team of threads (common.cu) strides along its row, then adds up in one order
 //     rows  ->  rows x columns        one thread a number; every number of a row takes its row's gradient
-#include "philox.cu"
+#include "common.cu"
 
 #define LOG_2PI 1.83787706640934548f
 
@@ -75,23 +75,26 @@ extern "C" __global__ void gaussian_kl_standard_gradient(const float* g, const f
     }
 }
 
-// Draw, reparameterize and diverge in one pass over the posterior: z = mean + sigma eps with eps from the stream, and the KL of each row.
-// Number i of the draw is the cosine of pair i, or the sine of pair i - pairs (philox.cu).
-__device__ __forceinline__ float sample(const float* mean, const float* logvar, float* eps, float* sigma, float* z, long long i,
-                                        long long n, unsigned long long key, unsigned long long counter) {
-    long long pairs = (n + 1) / 2;
-    Normals drawn = normal_pair(key, counter, i % pairs, pairs);
-    eps[i] = i < pairs ? drawn.cosine : drawn.sine;
+// What the encoder's Gaussian is asked for in every step, in one pass: z = mean + sigma eps, and the KL of each row.
+__device__ __forceinline__ float sample(const float* mean, const float* logvar, const float* eps, float* sigma, float* z, long long i) {
     sigma[i] = expf(logvar[i] / 2);
     z[i] = mean[i] + sigma[i] * eps[i];
     return kl_term(mean[i], logvar[i]);
 }
 
-extern "C" __global__ void gaussian_sample_and_kl(const unsigned long long* step, unsigned long long key, unsigned long long counter,
-                                                  const float* mean, const float* logvar, float* eps, float* sigma, float* z, float* kl,
-                                                  long long rows, long long columns) {
-    look(step, key, counter);
-    SUM_OF_ROW(kl, sample(mean, logvar, eps, sigma, z, i, rows * columns, key, counter))
+extern "C" __global__ void sample_and_kl(const float* mean, const float* logvar, const float* eps, float* sigma, float* z, float* kl,
+                                         long long rows, long long columns) {
+    SUM_OF_ROW(kl, sample(mean, logvar, eps, sigma, z, i))
+}
+
+extern "C" __global__ void sample_and_kl_gradient(const float* gz, const float* gkl, const float* mean, const float* logvar,
+                                                  const float* eps, const float* sigma, float* gmean, float* glogvar, long long rows,
+                                                  long long columns) {
+    EACH(i, rows * columns) {
+        float of_row = gkl[i / columns];
+        gmean[i] = gz[i] + of_row * mean[i];
+        glogvar[i] = (gz[i] * sigma[i] * eps[i] + of_row * expm1f(logvar[i])) / 2;
+    }
 }
 
 // log N(x; mean, sigma^2) = -1/2 sum d^2 + l + log 2 pi with d = (x - mean) / sigma

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ...backend import Array
+from ...errors import ShapeError
 from .activations import ROWS
 from .arrays import alike, event, plain
 from .launcher import Kernel, empty
@@ -49,12 +52,18 @@ KL_GRADIENT = Kernel(
     grid="spread(rows * columns)",
 )
 SAMPLE_AND_KL = Kernel(
-    "gaussian_sample_and_kl",
+    "sample_and_kl",
     "densities.cu",
-    f"uint64?[4] step, uint64 key, uint64 counter, {MATRIX} mean, {MATRIX} logvar, {MATRIX} eps, {MATRIX} sigma, {MATRIX} z, "
-    f"float32[rows] kl, {SHAPE}",
+    f"{MATRIX} mean, {MATRIX} logvar, {MATRIX} eps, {MATRIX} sigma, {MATRIX} z, float32[rows] kl, {SHAPE}",
     grid=ROWS,
     block="team(columns)",
+)
+SAMPLE_AND_KL_GRADIENT = Kernel(
+    "sample_and_kl_gradient",
+    "densities.cu",
+    f"{MATRIX} gz, float32[rows] gkl, {MATRIX} mean, {MATRIX} logvar, {MATRIX} eps, {MATRIX} sigma, {MATRIX} gmean, "
+    f"{MATRIX} glogvar, {SHAPE}",
+    grid="spread(rows * columns)",
 )
 GAUSSIAN = Kernel(
     "gaussian_log_prob",
@@ -118,19 +127,24 @@ def gaussian_kl_standard_vjp(g: Array, mean: Array, logvar: Array, rows: int, co
     return gmean, glogvar
 
 
-def gaussian_sample_and_kl(
-    mean: Array, logvar: Array, key: int, counter: int, step: Array | None = None
-) -> tuple[Array, Array, Array, Array]:
-    """z = mean + sigma eps, KL of each row to N(0, 1), sigma, eps, in one pass over the posterior.   (N, K) -> (N, K), (N,), (N, K), (N, K)
+def sample_and_kl_forward(mean: Array, logvar: Array, eps: Array, event_ndim: int = 1) -> tuple[tuple[Array, Array], tuple]:
+    shape = np.broadcast_shapes(mean.shape, logvar.shape)
+    mean, logvar, eps = alike(mean, logvar, eps)
+    if mean.shape != shape:
+        raise ShapeError(f"sample_and_kl: one sample is {shape}, eps is {eps.shape}; need equal shapes")
+    batch, rows, columns = event(shape, event_ndim)
+    sigma, z, kl = empty(shape), empty(shape), empty(batch)
+    SAMPLE_AND_KL(mean, logvar, eps, sigma, z, kl, rows, columns)
+    return (z, kl), (mean, logvar, sigma, eps, rows, columns)
 
-    eps is what Stream.normal((N, K)) draws at (key, counter); with `step` both go on from it (step.cu).  The draw takes
-    `normal_blocks(N * K)` blocks.
-    """
-    mean, logvar = alike(mean, logvar)
-    batch, rows, columns = event(mean.shape, 1)
-    eps, sigma, z, kl = empty(mean.shape), empty(mean.shape), empty(mean.shape), empty(batch)
-    SAMPLE_AND_KL(step, key, counter, mean, logvar, eps, sigma, z, kl, rows, columns)
-    return z, kl, sigma, eps
+
+def sample_and_kl_vjp(
+    g: Sequence[Array], mean: Array, logvar: Array, sigma: Array, eps: Array, rows: int, columns: int, needs: Sequence[bool]
+) -> tuple[Array, Array, Array | None]:
+    gz, gkl = map(plain, g)
+    gmean, glogvar = empty(mean.shape), empty(mean.shape)
+    SAMPLE_AND_KL_GRADIENT(gz, gkl, mean, logvar, eps, sigma, gmean, glogvar, rows, columns)
+    return gmean, glogvar, gz * sigma if needs[2] else None
 
 
 def gaussian_log_prob_forward(x: Any, mean: Any, logvar: Any, event_ndim: int = 1) -> tuple[Array, tuple]:
@@ -150,4 +164,5 @@ def gaussian_log_prob_vjp(g: Array, deviation: Array, inverse: Array, rows: int,
 bernoulli_log_prob = (bernoulli_log_prob_forward, bernoulli_log_prob_vjp)
 reparameterize = (reparameterize_forward, reparameterize_vjp)
 gaussian_kl_standard = (gaussian_kl_standard_forward, gaussian_kl_standard_vjp)
+sample_and_kl = (sample_and_kl_forward, sample_and_kl_vjp)
 gaussian_log_prob = (gaussian_log_prob_forward, gaussian_log_prob_vjp)
