@@ -129,7 +129,7 @@ def test_a_loss_and_its_gradients_can_be_captured(monkeypatch, description, obje
         (lambda cupy, x: bool(x.any()), "the truth"),
         (lambda cupy, x: x[x > 0], "a mask"),
         (lambda cupy, x: x[np.arange(2)], "an index array"),
-        (lambda cupy, x: cupy.asarray(0.5), "an upload of 0.5"),
+        (lambda cupy, x: cupy.asarray([0.5]), "an upload of .0.5"),
         (lambda cupy, x: cupy.concatenate([x] * 9), "concatenate of 9"),
     ],
 )

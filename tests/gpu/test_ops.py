@@ -347,6 +347,13 @@ def test_a_single_number_without_axes(name):
         np.testing.assert_allclose(ours, truth, rtol=8 * EPS)
 
 
+def test_numbers_beside_an_array_without_axes():
+    x = np.array(0.3, np.float32)
+    found = host(lambda: KERNELS["gaussian_log_prob"][0](x, 0.0, 0.0, 0)[0])
+    assert found.shape == ()
+    np.testing.assert_allclose(found, -(0.3**2 + np.log(2 * np.pi)) / 2, rtol=8 * EPS)
+
+
 def test_a_transposed_gradient_is_read_in_its_own_order():
     x = np.random.default_rng(5).normal(size=(4, 6)).astype(np.float32)
     g = np.random.default_rng(6).normal(size=(6, 4)).astype(np.float32).T

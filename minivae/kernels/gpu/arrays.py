@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array, xp
-from .launcher import empty
 
 
 def plain(x: Array) -> Array:
@@ -17,17 +16,11 @@ def plain(x: Array) -> Array:
 
 def alike(*values: Any) -> list[Array]:
     """The arrays (and numbers) brought to one shape, plain; the engine sums a gradient back over the axes that were stretched."""
-    arrays = [x if hasattr(x, "dtype") else number(x) for x in values]
+    module = xp(next(x for x in values if hasattr(x, "dtype")))
+    arrays = [x if hasattr(x, "dtype") else module.asarray(x, dtype=np.float32) for x in values]
     if len({x.shape for x in arrays}) > 1:
-        arrays = xp(arrays[0]).broadcast_arrays(*arrays)
+        arrays = module.broadcast_arrays(*arrays)
     return [plain(x) for x in arrays]
-
-
-def number(value: float) -> Array:
-    """value on the device, written by a kernel: an upload from the CPU would not be part of a captured step.   -> ()"""
-    x = empty(())
-    x[...] = value
-    return x
 
 
 def event(shape: tuple[int, ...], event_ndim: int) -> tuple[tuple[int, ...], int, int]:
