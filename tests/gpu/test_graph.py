@@ -241,13 +241,23 @@ def test_what_stays_eager_trains_as_on_the_cpu(cupy, config, options, why):
         np.testing.assert_allclose([*a.values()], [*b.values()], rtol=2e-5)
 
 
-def test_conditions_are_told_of_the_right_images(cupy):
-    labels = np.arange(len(IMAGES)) % 3
-    runs = []
-    for device in ("cuda", "cpu"):
-        trainer = Trainer(build(device, kind="cvae", condition=3), TrainingConfig(batch_size=8))
-        runs.append([[*trainer.epoch(IMAGES, conditions=labels).values()] for _ in range(2)])
-    np.testing.assert_allclose(*runs, rtol=2e-5)
+@pytest.mark.parametrize("prior_kind", ["fixed", "learned"])
+@pytest.mark.parametrize("as_numbers", [False, True])
+def test_conditions_are_told_of_the_right_images(cupy, as_numbers, prior_kind):
+    conditions = np.random.default_rng(1).random((len(IMAGES), 3)).astype(np.float32) if as_numbers else np.arange(len(IMAGES)) % 3
+    runs = {}
+    for how in ("graph", "eager", "cpu"):
+        model = build("cpu" if how == "cpu" else "cuda", kind="cvae", condition=3, prior_kind=prior_kind)
+        trainer = Trainer(model, TrainingConfig(batch_size=8))
+        if how == "eager":
+            trainer.on_gpu = graph.DeviceEpochs(trainer)
+            trainer.on_gpu.refused = lambda: "the test asks for it"
+        runs[how] = trainer, [[*trainer.epoch(IMAGES, conditions=conditions).values()] for _ in range(3)]
+    assert runs["graph"][0].on_gpu.why_eager == ""
+    assert runs["graph"][0].on_gpu.graph is not None
+    assert same_state(runs["graph"][0], runs["eager"][0])
+    assert runs["graph"][1] == runs["eager"][1]
+    np.testing.assert_allclose(runs["graph"][1], runs["cpu"][1], rtol=1e-4)
 
 
 def dark(model, x, rng, beta):
