@@ -16,7 +16,7 @@ eager, and `why_eager` says why: a Python number that changes from step to step 
 eager as well if it cannot be captured at all: a product by cuBLAS (ops whose reference runs on CuPy arrays and multiplies matrices: gru,
 lstm), a value that Python asks for, an upload, a random number drawn on the CPU.  References that are elementwise or reductions are
 captured as they are.  Eager in any case: the last, smaller batch of an epoch, a step while the KL's weight warms up, and all steps with
-clipped gradients, with SGD, or in float64.
+SGD or in float64.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ from ..kernels.gpu import dense, step
 from ..models import given
 from ..objectives import Terms
 from ..random import Stream, place
-from .optimizers import Adam
+from .optimizers import Adam, clip_gradients
 
 EVERY = 100  # steps of a stretch, at most: reading costs about as much as one step
 STREAMS = 64  # that a step may draw from
@@ -58,10 +58,9 @@ class DeviceEpochs:
 
     def refused(self) -> str:
         """Why no step of this trainer can be a graph, if so."""
-        optimizer, config = self.trainer.optimizer, self.trainer.config
-        if not isinstance(optimizer, Adam) or not optimizer.has_kernel:
-            return "only Adam on float32 parameters has a kernel that counts its steps on the GPU"
-        return "clipping asks for the norm of the gradient on the CPU" if config.clip is not None else ""
+        optimizer = self.trainer.optimizer
+        sure = isinstance(optimizer, Adam) and optimizer.has_kernel
+        return "" if sure else "only Adam on float32 parameters has a kernel that counts its steps on the GPU"
 
     def epoch(
         self,
@@ -252,6 +251,7 @@ class Graph:
         x = binarize(x, epochs.bits) if trainer.config.binarize else x
         terms, gs = trainer.compiled(epochs.condition(size), 1.0)(x)
         measures, health = step.tally(*values(terms), gs, epochs.totals, size)
+        gs = gs if trainer.config.clip is None else clip_gradients(gs, trainer.config.clip)
         trainer.optimizer.launch(rows[0], gs, health)
         for row, stream in enumerate(self.begun or [None]):
             step.advance(rows[row], 0 if stream is None else stream.counter - self.begun[stream], size, health)

@@ -10,7 +10,7 @@ from minivae.capture import captured
 from minivae.errors import NonFiniteError, ShapeError
 from minivae.kernels.gpu import dense, step
 from minivae.objectives import elbo
-from minivae.training import SGD, Adam, Trainer, TrainingConfig, gradient_norm, graph
+from minivae.training import SGD, Adam, Trainer, TrainingConfig, clip_gradients, gradient_norm, graph
 
 from .host import needs_compiler
 from .host.fake_cupy import installed
@@ -65,6 +65,7 @@ STORIES = {
     "kl warm-up": ({"kl_warmup": 1.5}, {}),
     "binarized": ({"binarize": True}, {}),
     "adamw": ({"optimizer": "adamw"}, {}),
+    "clipped": ({"clip": 1.0}, {}),  # about the mean of the norms
     "iwae": ({"objective": "iwae", "samples": 3}, {"activation": "tanh"}),
     "capacity": ({"capacity": 2.0, "beta": 3.0}, {}),
     "free bits": ({"free_bits": 0.1}, {"head": "log_sigma"}),
@@ -231,7 +232,7 @@ def test_what_a_graph_cannot_hold_stays_eager_and_is_said(cupy, why, factor):
 
 @pytest.mark.parametrize(
     ("config", "options", "why"),
-    [({"optimizer": "sgd"}, {}, "only Adam"), ({"clip": 1.0}, {}, "clipping"), ({}, {"arch": "gru"}, "cuBLAS")],
+    [({"optimizer": "sgd", "clip": 1.0}, {}, "only Adam"), ({}, {"arch": "gru"}, "cuBLAS")],
 )
 def test_what_stays_eager_trains_as_on_the_cpu(cupy, config, options, why):
     trainer, measures = trained(config, epochs=2, **options)
@@ -352,6 +353,15 @@ def test_the_norm_of_gradients_is_that_of_the_cpu(cupy):
     gs = [np.random.default_rng(i).normal(size=n).astype(np.float32) for i, n in enumerate((3, 2000, 0, 1))]
     assert gradient_norm([cupy.asarray(g) for g in gs]) == pytest.approx(gradient_norm(gs), rel=1e-12)
     assert gradient_norm([cupy.asarray(np.full(2, 1e30, np.float32))]) == pytest.approx(2**0.5 * 1e30, rel=1e-6)
+
+
+def test_gradients_are_clipped_as_on_the_cpu(cupy):
+    gs = [np.random.default_rng(i).normal(size=n).astype(np.float32) for i, n in enumerate((3, 2000))]
+    for most in (1.0, 40.0, 50.0):  # their norm is 44.9
+        for a, b in zip(clip_gradients(gs, most), clip_gradients([cupy.asarray(g) for g in gs], most), strict=True):
+            np.testing.assert_array_max_ulp(a, b.get(), 1)
+    zero = clip_gradients([cupy.asarray(np.zeros(3, np.float32))], 1.0)
+    assert zero[0].get().tolist() == [0, 0, 0]
 
 
 def test_sgd_on_a_gpu_is_sgd(cupy):
