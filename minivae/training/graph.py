@@ -185,18 +185,20 @@ class DeviceEpochs:
         self.rows.set(rows)
         self.totals.set(totals)
         rate = None
-        for k in range(count):
-            trainer.pace(i + k, steps)
-            if optimizer.lr != rate:
-                rate = optimizer.lr
-                optimizer.rate.fill(rate)
-            graph.launch()
-        rows = self.rows.get()  # waits for the last launch
-        totals[...] = self.totals.get()
-        for row, stream in enumerate(graph.streams):
-            stream.counter = int(rows[row, 0])
-        sound = int(rows[0, 1]) - optimizer.steps
-        optimizer.steps += sound
+        try:
+            for k in range(count):
+                trainer.pace(i + k, steps)
+                if optimizer.lr != rate:
+                    rate = optimizer.lr
+                    optimizer.rate.fill(rate)
+                graph.launch()
+        finally:  # also when somebody interrupts: the parameters have moved, and what counts their steps must follow
+            rows = self.rows.get()  # waits for the last launch
+            totals[...] = self.totals.get()
+            for row, stream in enumerate(graph.streams):
+                stream.counter = int(rows[row, 0])
+            sound = int(rows[0, 1]) - optimizer.steps
+            optimizer.steps += sound
         return sound, tuple(graph.measures.get().tolist())
 
 

@@ -291,6 +291,22 @@ def test_a_step_that_is_not_finite_is_named_and_moves_nothing(cupy):
     assert same_state(trainer, eager)
 
 
+def test_an_interrupted_stretch_is_counted(cupy, monkeypatch):
+    trainer, _ = trained({}, epochs=1)
+    launches, launch = [], graph.Graph.launch
+
+    def interrupted(self):
+        launches.append(None)
+        if len(launches) == 3:
+            raise KeyboardInterrupt
+        launch(self)
+
+    monkeypatch.setattr(graph.Graph, "launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.epoch(IMAGES)
+    assert (trainer.optimizer.steps, trainer.epochs_done) == (5 + 2, 1)
+
+
 def test_a_checkpoint_moves_between_devices(cupy):
     there, _ = trained({}, epochs=1)
     here = Trainer(build("cpu"), there.config)
