@@ -15,8 +15,8 @@ replayed from the same state.  Unless every bit agrees, of parameters, optimizer
 eager, and `why_eager` says why: a Python number that changes from step to step is frozen in a graph, and so is a branch.  A step stays
 eager as well if it cannot be captured at all: a product by cuBLAS (ops whose reference runs on CuPy arrays and multiplies matrices: gru,
 lstm), a value that Python asks for, an upload, a random number drawn on the CPU.  References that are elementwise or reductions are
-captured as they are.  Eager on every GPU: the last, smaller batch of an epoch, a step told of conditions, one while the KL's weight
-warms up, all steps with clipped gradients, with SGD, and in float64.
+captured as they are.  Eager in any case: the last, smaller batch of an epoch, a step while the KL's weight warms up, and all steps with
+SGD or in float64.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,9 +30,10 @@ from ..backend import Array, gpu, precision, xp
 from ..data import binarize
 from ..errors import UsageError
 from ..kernels.gpu import step
+from ..models import given
 from ..objectives import Terms
 from ..random import Stream, place
-from .optimizers import Adam
+from .optimizers import Adam, clip_gradients
 
 EVERY = 100  # steps of a stretch, at most: reading costs about as much as one step
 STREAMS = 64  # that a step may draw from
@@ -48,6 +49,8 @@ class DeviceEpochs:
         self.images: Array = None  # (N, H, W, C) uint8, and the order that they are taken in, both on the device
         self.order: Array = None
         self.resident: Array = None  # images that came from the CPU
+        self.told: Array = None  # (N, condition), what a CVAE is told of each image
+        self.within: Array = None  # 0 ... batch_size - 1
         self.made_for: Any = None  # what the graph holds addresses of, and numbers that it was made with
         self.warm = False
         self.graph: Graph | None = None
@@ -55,12 +58,11 @@ class DeviceEpochs:
 
     def refused(self) -> str:
         """Why no step of this trainer can be a graph, if so."""
-        optimizer, config = self.trainer.optimizer, self.trainer.config
         if self.trainer.players > 1:
             return "the critic has an optimizer of its own, which a graph does not know"
-        if not isinstance(optimizer, Adam) or not optimizer.has_kernel:
-            return "only Adam on float32 parameters has a kernel that counts its steps on the GPU"
-        return "clipping asks for the norm of the gradient on the CPU" if config.clip is not None else ""
+        optimizer = self.trainer.optimizer
+        sure = isinstance(optimizer, Adam) and optimizer.has_kernel
+        return "" if sure else "only Adam on float32 parameters has a kernel that counts its steps on the GPU"
 
     def epoch(
         self,
@@ -75,12 +77,11 @@ class DeviceEpochs:
         noise, bits, order = streams
         trainer.noise.set_state(noise.state())
         self.bits.set_state(bits.state())
-        at = order.permutation(n)
-        self.upload(images, at)
+        self.upload(images, order.permutation(n), conditions)
         totals, i, steps, doubtful = np.zeros(4), 0, -(-n // size), False
         while i < steps:
             whole = n // size - i  # batches of the full size to come
-            static = trainer.pace(i, steps) == 1 and conditions is None and not self.why_eager and whole > 0
+            static = trainer.pace(i, steps) == 1 and not self.why_eager and whole > 0
             if static and self.graph is not None and not doubtful:
                 count = min(EVERY, whole)
                 sound, measures = self.stretch(self.graph, i, count, steps, totals)
@@ -88,21 +89,17 @@ class DeviceEpochs:
                 if doubtful:
                     continue
             else:
-                told = None if conditions is None else conditions[at[i * size : (i + 1) * size]]
-                where = f"{name}, step {i + 1} of {steps}"
-                if static and self.warm and self.graph is None:
-                    measures = self.captured(i, steps, partial(self.eager, i, n, where, None, steps))
-                else:
-                    measures = self.eager(i, n, where, told, steps)
-                    self.warm |= static
+                eager = partial(self.eager, i, n, steps, f"{name}, step {i + 1} of {steps}")
+                measures = self.captured(i, steps, eager) if static and self.warm and self.graph is None else eager()
+                self.warm |= static
                 totals += min(size, n - i * size) * np.array(measures)
                 i, doubtful = i + 1, False
             if progress is not None:
                 progress(min(i * size, n), measures[0])
         return totals
 
-    def upload(self, images: Array, order: np.ndarray) -> None:
-        """Bring both to the device, to where they were before if they fit, so that a graph's addresses stay true."""
+    def upload(self, images: Array, order: np.ndarray, conditions: Any = None) -> None:
+        """Bring them to the device, to where they were before if they fit, so that a graph's addresses stay true."""
         cupy, optimizer = self.cupy, self.trainer.optimizer
         if xp(images) is not np:
             self.images = images
@@ -114,18 +111,34 @@ class DeviceEpochs:
         if self.order is None or len(self.order) != len(order):
             self.order = cupy.empty(len(order), np.int64)
         self.order.set(order)
-        held = (self.images, self.order, optimizer.flat)
-        made_for = [(a.data.ptr, a.shape) for a in held], self.trainer.config, precision()
+        if conditions is None:
+            self.told = None
+        else:
+            told = given(self.trainer.model, conditions).told()
+            if self.told is None or self.told.shape != told.shape:
+                self.told = cupy.empty_like(told)
+            self.told[...] = told
+        held = (self.images, self.order, optimizer.flat, self.told)
+        made_for = [None if a is None else (a.data.ptr, a.shape) for a in held], self.trainer.config, precision()
         if made_for != self.made_for:
             self.made_for, self.graph, self.warm, self.why_eager = made_for, None, False, self.refused()
+            self.within = cupy.arange(self.trainer.config.batch_size)
 
-    def eager(self, i: int, n: int, where: str, condition: Any, steps: int) -> tuple[float, ...]:
+    def eager(self, i: int, n: int, steps: int, where: str) -> tuple[float, ...]:
         """Step i, each of its kernels launched from Python."""
         trainer, size = self.trainer, self.trainer.config.batch_size
         warmed = trainer.pace(i, steps)
         x = step.gather(self.images, self.order, min(size, n - i * size), i * size)
         x = binarize(x, self.bits) if trainer.config.binarize else x
-        return trainer.step(x, trainer.noise, where, condition, warmed)
+        self.rows[0, 2] = i * size
+        return trainer.step(x, trainer.noise, where, self.condition(len(x)), warmed)
+
+    def condition(self, count: int) -> Array:
+        """What is told of the `count` images from the batch's first on, which rows[0] holds; or None."""
+        if self.told is None:
+            return None
+        first = self.rows[0, 2:3].astype(np.int64)
+        return self.told[self.order[(first + self.within[:count]) % len(self.order)]]
 
     def captured(self, i: int, steps: int, eager: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
         """Step i run eagerly, then by a graph made of it from the same state: kept if all bits agree."""
@@ -174,18 +187,20 @@ class DeviceEpochs:
         self.rows.set(rows)
         self.totals.set(totals)
         rate = None
-        for k in range(count):
-            trainer.pace(i + k, steps)
-            if optimizer.lr != rate:
-                rate = optimizer.lr
-                optimizer.rate.fill(rate)
-            graph.launch()
-        rows = self.rows.get()  # waits for the last launch
-        totals[...] = self.totals.get()
-        for row, stream in enumerate(graph.streams):
-            stream.counter = int(rows[row, 0])
-        sound = int(rows[0, 1]) - optimizer.steps
-        optimizer.steps += sound
+        try:
+            for k in range(count):
+                trainer.pace(i + k, steps)
+                if optimizer.lr != rate:
+                    rate = optimizer.lr
+                    optimizer.rate.fill(rate)
+                graph.launch()
+        finally:  # also when somebody interrupts: the parameters have moved, and what counts their steps must follow
+            rows = self.rows.get()  # waits for the last launch
+            totals[...] = self.totals.get()
+            for row, stream in enumerate(graph.streams):
+                stream.counter = int(rows[row, 0])
+            sound = int(rows[0, 1]) - optimizer.steps
+            optimizer.steps += sound
         return sound, tuple(graph.measures.get().tolist())
 
 
@@ -238,8 +253,9 @@ class Graph:
         size = trainer.config.batch_size
         x = step.gather(epochs.images, epochs.order, size, 0, rows[0])
         x = binarize(x, epochs.bits) if trainer.config.binarize else x
-        terms, gs = trainer.compiled(None, 1.0)(x)
+        terms, gs = trainer.compiled(epochs.condition(size), 1.0)(x)
         measures, health = step.tally(*values(terms), gs, epochs.totals, size)
+        gs = gs if trainer.config.clip is None else clip_gradients(gs, trainer.config.clip)
         trainer.optimizer.launch(rows[0], gs, health)
         for row, stream in enumerate(self.begun or [None]):
             step.advance(rows[row], 0 if stream is None else stream.counter - self.begun[stream], size, health)

@@ -169,12 +169,20 @@ class AdamW(Adam):
 
 def gradient_norm(gradients: Sequence[Array]) -> float:
     """sqrt(sum of squares) over all gradients together"""
-    if gradients and all(g.dtype == np.float32 and backend_of(g) == "cupy" for g in gradients):
+    if _on_gpu(gradients):
         return math.sqrt(float(gpu.sums_of_squares(gradients).sum()))
     return math.sqrt(sum(adam.sum_of_squares(g) if g.dtype == np.float32 and xp(g) is np else float(xp(g).vdot(g, g)) for g in gradients))
 
 
 def clip_gradients(gradients: Sequence[Array], max_norm: float) -> list[Array]:
     """Gradients scaled down together so that their norm is at most max_norm.  Pascanu, Mikolov and Bengio 2013, algorithm 1."""
+    if _on_gpu(gradients):  # the CPU is not asked for the norm: so it may be part of a graph
+        module, norm = xp(gradients[0]), xp(gradients[0]).sqrt(gpu.sums_of_squares(gradients).sum())
+        factor = module.minimum(max_norm / norm, 1.0).astype(np.float32)
+        return [g * factor for g in gradients]
     norm = gradient_norm(gradients)
     return list(gradients) if norm <= max_norm else [g * g.dtype.type(max_norm / norm) for g in gradients]
+
+
+def _on_gpu(gradients: Sequence[Array]) -> bool:
+    return len(gradients) > 0 and all(g.dtype == np.float32 and backend_of(g) == "cupy" for g in gradients)

@@ -1,5 +1,7 @@
 """Epochs on a GPU, as graphs and eagerly, without one: fake_cupy captures by address, replays, and refuses what CUDA refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,9 @@ from minivae import nn, ops
 from minivae.backend import xp
 from minivae.capture import captured
 from minivae.errors import NonFiniteError, ShapeError
-from minivae.kernels.gpu import dense, step
+from minivae.kernels.gpu import step
 from minivae.objectives import elbo
-from minivae.training import SGD, Adam, Trainer, TrainingConfig, gradient_norm, graph
+from minivae.training import SGD, Adam, Trainer, TrainingConfig, clip_gradients, gradient_norm, graph
 
 from .host import needs_compiler
 from .host.fake_cupy import installed
@@ -65,6 +67,7 @@ STORIES = {
     "kl warm-up": ({"kl_warmup": 1.5}, {}),
     "binarized": ({"binarize": True}, {}),
     "adamw": ({"optimizer": "adamw"}, {}),
+    "clipped": ({"clip": 1.0}, {}),  # about the mean of the norms
     "iwae": ({"objective": "iwae", "samples": 3}, {"activation": "tanh"}),
     "capacity": ({"capacity": 2.0, "beta": 3.0}, {}),
     "free bits": ({"free_bits": 0.1}, {"head": "log_sigma"}),
@@ -231,7 +234,7 @@ def test_what_a_graph_cannot_hold_stays_eager_and_is_said(cupy, why, factor):
 
 @pytest.mark.parametrize(
     ("config", "options", "why"),
-    [({"optimizer": "sgd"}, {}, "only Adam"), ({"clip": 1.0}, {}, "clipping"), ({}, {"arch": "gru"}, "cuBLAS")],
+    [({"optimizer": "sgd", "clip": 1.0}, {}, "only Adam"), ({}, {"arch": "gru"}, "")],  # a gru, as its op is captured or not
 )
 def test_what_stays_eager_trains_as_on_the_cpu(cupy, config, options, why):
     trainer, measures = trained(config, epochs=2, **options)
@@ -241,13 +244,23 @@ def test_what_stays_eager_trains_as_on_the_cpu(cupy, config, options, why):
         np.testing.assert_allclose([*a.values()], [*b.values()], rtol=2e-5)
 
 
-def test_conditions_are_told_of_the_right_images(cupy):
-    labels = np.arange(len(IMAGES)) % 3
-    runs = []
-    for device in ("cuda", "cpu"):
-        trainer = Trainer(build(device, kind="cvae", condition=3), TrainingConfig(batch_size=8))
-        runs.append([[*trainer.epoch(IMAGES, conditions=labels).values()] for _ in range(2)])
-    np.testing.assert_allclose(*runs, rtol=2e-5)
+@pytest.mark.parametrize("prior_kind", ["fixed", "learned"])
+@pytest.mark.parametrize("as_numbers", [False, True])
+def test_conditions_are_told_of_the_right_images(cupy, as_numbers, prior_kind):
+    conditions = np.random.default_rng(1).random((len(IMAGES), 3)).astype(np.float32) if as_numbers else np.arange(len(IMAGES)) % 3
+    runs = {}
+    for how in ("graph", "eager", "cpu"):
+        model = build("cpu" if how == "cpu" else "cuda", kind="cvae", condition=3, prior_kind=prior_kind)
+        trainer = Trainer(model, TrainingConfig(batch_size=8))
+        if how == "eager":
+            trainer.on_gpu = graph.DeviceEpochs(trainer)
+            trainer.on_gpu.refused = lambda: "the test asks for it"
+        runs[how] = trainer, [[*trainer.epoch(IMAGES, conditions=conditions).values()] for _ in range(3)]
+    assert runs["graph"][0].on_gpu.why_eager == ""
+    assert runs["graph"][0].on_gpu.graph is not None
+    assert same_state(runs["graph"][0], runs["eager"][0])
+    assert runs["graph"][1] == runs["eager"][1]
+    np.testing.assert_allclose(runs["graph"][1], runs["cpu"][1], rtol=1e-4)
 
 
 def dark(model, x, rng, beta):
@@ -278,6 +291,22 @@ def test_a_step_that_is_not_finite_is_named_and_moves_nothing(cupy):
     with pytest.raises(NonFiniteError):
         eager.epoch(images)
     assert same_state(trainer, eager)
+
+
+def test_an_interrupted_stretch_is_counted(cupy, monkeypatch):
+    trainer, _ = trained({}, epochs=1)
+    launches, launch = [], graph.Graph.launch
+
+    def interrupted(self):
+        launches.append(None)
+        if len(launches) == 3:
+            raise KeyboardInterrupt
+        launch(self)
+
+    monkeypatch.setattr(graph.Graph, "launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.epoch(IMAGES)
+    assert (trainer.optimizer.steps, trainer.epochs_done) == (5 + 2, 1)
 
 
 def test_a_checkpoint_moves_between_devices(cupy):
@@ -316,12 +345,16 @@ def test_images_that_lie_elsewhere_make_a_graph_of_their_own(cupy):
         np.testing.assert_array_equal(a, trainer.state()[0][name])
 
 
-def test_another_precision_makes_a_graph_of_its_own(cupy):
+def test_other_settings_make_a_graph_of_their_own(cupy):
     trainer, _ = trained({}, epochs=1)
     first = trainer.on_gpu.graph
-    with dense.use_precision("tf32"):
-        trainer.epoch(IMAGES)
+    trainer.config = replace(trainer.config, beta=2.0, batch_size=4)
+    trainer.epoch(IMAGES)
     assert trainer.on_gpu.graph not in (None, first)
+    eager, _ = trained({}, eager=True, epochs=1)
+    eager.config = trainer.config
+    eager.epoch(IMAGES)
+    assert same_state(trainer, eager)
 
 
 @pytest.mark.parametrize("n", [1, 7, 1000])
@@ -342,6 +375,15 @@ def test_the_norm_of_gradients_is_that_of_the_cpu(cupy):
     gs = [np.random.default_rng(i).normal(size=n).astype(np.float32) for i, n in enumerate((3, 2000, 0, 1))]
     assert gradient_norm([cupy.asarray(g) for g in gs]) == pytest.approx(gradient_norm(gs), rel=1e-12)
     assert gradient_norm([cupy.asarray(np.full(2, 1e30, np.float32))]) == pytest.approx(2**0.5 * 1e30, rel=1e-6)
+
+
+def test_gradients_are_clipped_as_on_the_cpu(cupy):
+    gs = [np.random.default_rng(i).normal(size=n).astype(np.float32) for i, n in enumerate((3, 2000))]
+    for most in (1.0, 40.0, 50.0):  # their norm is 44.9
+        for a, b in zip(clip_gradients(gs, most), clip_gradients([cupy.asarray(g) for g in gs], most), strict=True):
+            np.testing.assert_array_max_ulp(a, b.get(), 1)
+    zero = clip_gradients([cupy.asarray(np.zeros(3, np.float32))], 1.0)
+    assert zero[0].get().tolist() == [0, 0, 0]
 
 
 def test_sgd_on_a_gpu_is_sgd(cupy):

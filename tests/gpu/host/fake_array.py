@@ -63,7 +63,7 @@ def call(function, arguments, options, index=()):
                 view[...] = value
 
     captured, Now.graph = Now.graph, None
-    before = [(a.view_, a.view_.copy()) for a in given if 0 not in a.strides] if captured is not None else []
+    before = [(a.view_, a.view_.copy()) for a in given if 0 not in a.strides and a.flags.writeable] if captured is not None else []
     try:
         run()  # while a stream captures, for the shapes alone
     finally:
