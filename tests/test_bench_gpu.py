@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py without a GPU: its judge on the stand-in, its counts by hand, its clocks faked, and a driver that nobody can hang."""
+"""benchmarks/gpu.py without a GPU: its judge on the fake CuPy, its counts by hand, its clocks faked, and a driver that nobody can hang."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ from minivae.errors import UsageError
 from minivae.kernels.gpu import KERNELS, dense, launcher, step
 
 from .gpu.host import host, needs_compiler
-from .gpu.host.stand_in import ndarray, stand_in
+from .gpu.host.fake_cupy import installed
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 FAKES = """
@@ -50,11 +50,11 @@ def module(monkeypatch):
 
 @pytest.fixture
 def check(module, monkeypatch):
-    """Run the judge on the stand-in, at small sizes.  -> rows"""
+    """Run the judge on the fake CuPy, at small sizes.  -> rows"""
 
     def run():
-        with stand_in(monkeypatch):
-            return list(module("gpu_check").check(small=True, upload=ndarray, download=lambda a: a.numbers))
+        with installed(monkeypatch):
+            return list(module("gpu_check").check(small=True))
 
     return run
 
@@ -83,7 +83,7 @@ def test_a_kernel_that_is_a_little_wrong_is_found(check, monkeypatch, name):
 
 @needs_compiler
 def test_another_bit_in_a_uniform_is_found(check, monkeypatch):
-    monkeypatch.setattr(step, "uniform", lambda key, counter, shape: ndarray(mv.Stream(1).uniform(shape)))
+    monkeypatch.setattr(step, "uniform", lambda key, counter, shape: gpu().asarray(mv.Stream(1).uniform(shape)))
     assert [row["what"] for row in check() if not row["holds"]] == ["1 uniforms", "7 uniforms", "1003 uniforms"]
 
 
@@ -137,7 +137,7 @@ def test_the_products_of_a_step_are_those_that_the_graph_names(module, monkeypat
     kernels = module("gpu_kernels")
     peer = module("gpu_minivae")
     init, x, eps = module("workloads").common(w)
-    with stand_in(monkeypatch):
+    with installed(monkeypatch):
         step, loss = peer.eager(w, init, x)
         step()
         with kernels.watched() as calls:
@@ -360,3 +360,22 @@ def test_the_launcher_is_left_as_it_was(module):
         raise KeyError
     assert launcher.Kernel.__call__ is before
     assert "gpu" in sys.modules
+
+
+@needs_compiler
+@pytest.mark.parametrize("w", [SMALL, Workload("small-iwae", (8, 8, 1), 3, (5,), 2, activation="tanh", samples=3)], ids=lambda w: w.name)
+@pytest.mark.parametrize("kind", ["graph", "graph_tf32", "eager"])
+def test_our_contestants_train_and_start_from_the_common_parameters(module, monkeypatch, w, kind):
+    """On the fake CuPy, which captures and replays."""
+    init, x, eps = module("workloads").common(w)
+    with installed(monkeypatch):
+        step, loss = getattr(module("gpu_minivae"), kind)(w, init, x)
+        first = loss(eps) if loss else None
+        for _ in range(3):
+            step()
+        step.sync()
+        assert first == (loss(eps) if loss else None)
+    assert (loss is None) == (kind == "graph_tf32")
+    if first:
+        _, on_the_cpu = module("minivae_peer").factory(w, init, x)
+        assert first == pytest.approx(on_the_cpu(eps), rel=1e-6)

@@ -13,8 +13,8 @@ step again.  The CPU, which counts fewer steps than it launched, then runs that 
 The first step of a Trainer is eager, which compiles every kernel; the second is captured (nothing runs meanwhile), then run eagerly, and
 replayed from the same state.  Unless every bit agrees, of parameters, optimizer, running moments, streams and measures, all steps stay
 eager, and `why_eager` says why: a Python number that changes from step to step is frozen in a graph, and so is a branch.  A step stays
-eager as well if it cannot be captured at all: a product by cuBLAS (ops whose reference runs on CuPy arrays and multiplies matrices: gru,
-lstm), a value that Python asks for, an upload, a random number drawn on the CPU.  References that are elementwise or reductions are
+eager as well if it cannot be captured at all: a product by cuBLAS (raw arrays that an objective multiplies by itself), a value that Python
+asks for, an upload, a random number drawn on the CPU.  References that are elementwise or reductions are
 captured as they are.  Eager in any case: the last, smaller batch of an epoch, a step while the KL's weight warms up, and all steps with
 SGD or in float64.
 """

@@ -165,6 +165,7 @@ def module():
     )
     cupy.cuda = types.SimpleNamespace(
         is_available=lambda: True,
+        Device=lambda: types.SimpleNamespace(synchronize=lambda: wait("synchronize")),
         runtime=runtime,
         memory=memory,
         Memory=memory.Memory,
@@ -175,6 +176,19 @@ def module():
         set_pinned_memory_allocator=set_pinned_memory_allocator,
     )
     return cupy
+
+
+def replayed(cupy, work):
+    """work() captured as a graph, which is then launched; what it returned."""
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        try:
+            found = work()
+        finally:
+            graph = stream.end_capture()
+        graph.launch()
+    return found
 
 
 @contextmanager
