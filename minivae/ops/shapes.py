@@ -78,7 +78,7 @@ def split_vjp(g, axis):
 
 def _beside_each_other(parts, axis):
     """The array whose sections along the axis the parts are, if there is one: a kernel may have written them there."""
-    whole = parts[0].base
+    whole = parts[0].base if type(parts[0]) is np.ndarray else None
     if not isinstance(whole, np.ndarray) or any(part.base is not whole for part in parts) or parts[0].ndim != whole.ndim:
         return None
     sections = split_reference(whole, len(parts), axis)[0] if whole.shape[axis] % len(parts) == 0 else ()
