@@ -97,8 +97,9 @@ titled(curve, "What each beta trades for what", "rate R, nats per image", "disto
 for x, y, colour, name in ((rate, distortion, "#0072B2", "training digits"), (test_rate, test_distortion, "#D55E00", "test digits")):
     curve.plot(x, y, color=colour, marker="o", markersize=4, label=name)
 note = {"textcoords": "offset points", "fontsize": SMALL, "color": INK, "ha": "center"}
-for x, y, beta in zip(rate, distortion, betas, strict=True):
-    curve.annotate(f"{beta:g}", (x, y), (0, -7), va="top", **note)
+for i, beta in enumerate(betas):  # by turns above and below, where they are far enough apart
+    at, offset = ((test_rate[i], test_distortion[i]), 6) if i % 2 else ((rate[i], distortion[i]), -7)
+    curve.annotate(f"{beta:g}", at, (0, offset), va="bottom" if i % 2 else "top", **note)
 curve.set(xscale="symlog", xlim=(-0.5, 2 * rate[0]), ylim=(0, 1.1 * distortion[-1]))
 places, ticks = np.arange(len(betas)), [f"{beta:g}" for beta in betas]
 titled(bars, "Nats that a test digit takes: D + R", "beta", "nats per image").set_xticks(places, ticks)
@@ -115,10 +116,10 @@ for ax in (curve, bars, draws):
 stage.save(figure, asked.out / "beta_sweep.png")
 
 # %%
-# Why must the rate fall?  Let :math:`(D_1, R_1)` be best for :math:`\beta_1` and :math:`(D_2, R_2)` for :math:`\beta_2 > \beta_1`.  Then
-# :math:`D_1 + \beta_1 R_1 \le D_2 + \beta_1 R_2` and :math:`D_2 + \beta_2 R_2 \le D_1 + \beta_2 R_1`, and the sum of the two says
-# :math:`(\beta_2 - \beta_1)(R_2 - R_1) \le 0`; with that, the first says :math:`D_1 \le D_2`.  Where training stops :math:`\varepsilon`
-# short of the best for :math:`\beta_1`, :math:`D_1 \le D_2 + \varepsilon`.
+# Why must the rate of the training digits fall?  Let :math:`(D_1, R_1)` be best for :math:`\beta_1` and :math:`(D_2, R_2)` for
+# :math:`\beta_2 > \beta_1`.  Then :math:`D_1 + \beta_1 R_1 \le D_2 + \beta_1 R_2` and :math:`D_2 + \beta_2 R_2 \le D_1 + \beta_2 R_1`,
+# and the sum of the two says :math:`(\beta_2 - \beta_1)(R_2 - R_1) \le 0`; with that, the first says :math:`D_1 \le D_2`.  Where training
+# stops :math:`\varepsilon` short of the best for :math:`\beta_1`, :math:`D_1 \le D_2 + \varepsilon`.
 
 one = betas.index(1)
 stage.claim(f"with every step of beta the rate falls, from {rate[0]:.0f} nats to {rate[-1]:.3f}", (np.diff(rate) < 0).all())
@@ -129,7 +130,8 @@ stage.claim(f"no latent is active where beta is above {threshold:.1f}, and some 
 # %%
 # The lectures' two ends.  Training and test digits are told apart by a small :math:`\beta` and not by a large one: so far it overfits.  But
 # what :math:`\beta = 0` loses as a model of digits it loses on the training digits too.  The gap is not the harm: the harm is the rate, for
-# codes that the prior knows nothing of.
+# codes that the prior knows nothing of.  Least :math:`D + R` is what :math:`\beta = 1` is trained for; the gap, which a larger
+# :math:`\beta` makes smaller, is too small to move that on test digits by a step.
 
 gap, cost, test_cost = test_distortion - distortion, rate + distortion, test_rate + test_distortion
 stage.claim(
