@@ -111,6 +111,7 @@ titled(draws, "How far draws are from digits", "beta", "pixels unlike the neares
 draws.plot(places, strange, color="#009E73", marker="o", markersize=4)
 draws.plot(places, [real] * len(places), color="0.4", linestyle=":", label="a test digit")
 draws.set_ylim(0, 1.1 * strange.max())
+bars.margins(y=0.08)
 for ax in (curve, bars, draws):
     ax.legend(fontsize=SMALL, frameon=False)
 stage.save(figure, asked.out / "beta_sweep.png")
@@ -128,10 +129,11 @@ silent = np.array(betas) > threshold
 stage.claim(f"no latent is active where beta is above {threshold:.1f}, and some are below", ((active == 0) == silent).all())
 
 # %%
-# The lectures' two ends.  Training and test digits are told apart by a small :math:`\beta` and not by a large one: so far it overfits.  But
-# what :math:`\beta = 0` loses as a model of digits it loses on the training digits too.  The gap is not the harm: the harm is the rate, for
-# codes that the prior knows nothing of.  Least :math:`D + R` is what :math:`\beta = 1` is trained for; the gap, which a larger
-# :math:`\beta` makes smaller, is too small to move that on test digits by a step.
+# The lectures' two ends.  Training and test digits are told apart by a small :math:`\beta` and not by a large one, the more so the fewer
+# they are (by 20 nats where 4,500 are trained on, by 2 where 60,000 are): so far it overfits.  But what :math:`\beta = 0` loses as a model
+# of digits it loses on the training digits too.  The gap is not the harm: the harm is the rate, for codes that the prior knows nothing of.
+# Least :math:`D + R` is what :math:`\beta = 1` is trained for; the gap, which a larger :math:`\beta` makes smaller, is too small to move
+# that on test digits by a step.
 
 gap, cost, test_cost = test_distortion - distortion, rate + distortion, test_rate + test_distortion
 stage.claim(
@@ -141,8 +143,14 @@ stage.claim(
 stage.claim(f"test digits take least where beta is 1: {test_cost[one]:.1f} nats, and {test_cost[0]:.0f} at 0", test_cost.argmin() == one)
 lost = (cost[0] - cost[one]) / (test_cost[0] - test_cost[one])
 stage.claim(f"of what beta = 0 loses there, training digits lose {lost:.0%} as well", lost > 0.9)
-stage.claim("at 0 the latents are 10 times as far from the prior as at 1, each by itself", spread[0] > 10 * spread[one])
-stage.claim("a draw is least strange between the ends", strange[one] < min(strange[0], strange[-1]))
+stage.claim(
+    f"at 0 the latents, each by itself, are 10 times as far from the prior as at 1: {spread[0]:.0f} nats, and {spread[one]:.2f}",
+    spread[0] > 10 * spread[one],
+)
+stage.claim(
+    f"draws are {strange[0]:.0f}, {strange[one]:.0f} and {strange[-1]:.0f} pixels off where beta is 0, 1 and 100",
+    strange[one] < min(strange[0], strange[-1]),
+)
 
 # %%
 # A loss that averages the squared error over the :math:`d` pixels and sums the KL, :math:`\frac1d |x - \hat x|^2 + \lambda\, \mathrm{KL}`,
