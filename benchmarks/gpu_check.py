@@ -70,6 +70,7 @@ LAYERS = [
     same("gaussian_log_prob", ROWS, FEW, 3),
     same("gaussian_kl_standard", ROWS, FEW, 2),
     same("reparameterize", ROWS, FEW, 3),
+    same("sample_and_kl", ROWS, FEW, 3),
 ]
 
 

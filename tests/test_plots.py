@@ -17,7 +17,7 @@ from minivae import plots
 from minivae.errors import ShapeError, UsageError
 from minivae.plots.charts import PALETTE
 from minivae.plots.factors import GROUPS
-from minivae.plots.layout import apart
+from minivae.plots.layout import apart, titled
 
 
 def pictures(*shape, seed=0):
@@ -379,6 +379,17 @@ def test_ten_classes_differ_to_every_eye(eye):
 def test_the_check_of_colours_knows_the_usual_palette_for_what_it_is():
     tab10 = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
     assert least_difference(tab10, "normal") > 5 * 2.3 > least_difference(tab10, "protanopia")
+
+
+def test_a_titled_chart_says_what_its_axes_are():
+    fig = Figure(layout="constrained")
+    titled(fig.add_subplot(), "Cost", "rate, nats", "time, s")
+    rendered(fig)
+    places = {t.get_text(): t.get_window_extent() for t in visible_texts(fig)}
+    frame = fig.axes[0].get_window_extent()
+    assert places["Cost"].y0 > frame.y1
+    assert places["rate, nats"].y1 < frame.y0
+    assert places["time, s"].x1 < frame.x0
 
 
 def test_boxes_with_room_are_left_alone_and_a_crowd_is_spread():
