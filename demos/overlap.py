@@ -67,8 +67,8 @@ def strip(ax: Axes, images: np.ndarray, z: np.ndarray, count: int) -> None:
     centres = z[0] + step * (np.arange(count) + 0.5)
     shown = images.reshape(-1, *digits.image_shape)[np.searchsorted(z, centres)].clip(0, 1)
     ax.imshow(np.concatenate(list(shown[..., 0]), axis=1), cmap="gray", vmin=0, vmax=1, extent=(z[0], z[-1], 0, step), aspect="auto")
-    ax.set(yticks=[], xticks=[])
-    calm(ax)
+    ax.set_yticks([])
+    calm(ax).tick_params(bottom=False)
 
 
 decoders = {sigma: trained_decoder(sigma) for sigma in (0.4, 0.7, 1.0)}
