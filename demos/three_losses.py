@@ -86,8 +86,8 @@ here, there = reconstruction(models["reconstruction only"]), reconstruction(auto
 spread, outside = np.sqrt((mean**2).mean()), float(((mean**2).sum(axis=1) > 4).mean())
 stage.claim(f"{outside:.0%} of the means are outside of the prior's 2 sigma, where 14% of the prior is", outside > 0.5)
 stage.claim(f"the median sigma is {np.median(sigma) / spread:.2%} of their spread, below 1%", np.median(sigma) < 0.01 * spread)
-noise = losses(models["reconstruction only"], digits.test_images)["reconstruction"] - reconstruction(models["reconstruction only"])
-stage.claim(f"a reconstruction from z instead of its mean costs {noise:.2f} nats, less than 0.5", noise < 0.5)
+noise = losses(models["reconstruction only"], digits.test_images[: len(test)])["reconstruction"] - here
+stage.claim(f"a reconstruction from z instead of its mean costs {noise:.2f} nats, less than 0.5", abs(noise) < 0.5)
 apart = f"{here:.1f} and {there:.1f} nats, {here / there - 1:+.1%}"
 stage.claim(f"it reconstructs as the autoencoder does: {apart}", abs(here / there - 1) < 0.05)
 
@@ -124,9 +124,9 @@ stage.claim(f"at a loss of {taught:.1f} nats; the mean image has {least:.1f}", a
 # **Both.**  Do all codes together cover the prior?  At the best weights their mean is 0 and their second moments are 1, exactly.  For
 # dividing the codes by :math:`c`, in the encoder's last layer, and multiplying by :math:`c` in the decoder's first changes no
 # reconstruction, and over :math:`c` the KL is least where :math:`\mathbb{E}[\mu_k^2 + \sigma_k^2] = 1`.  (The same goes for shifts.)
-# Training ends near 2 instead.  The pull towards 1 is weak: bringing a centred moment from :math:`m` to 1 gains :math:`\frac12 (m - 1 -
-# \log m)` nats, some tenths in 160, and while the reconstruction still improves, wider codes are easier to tell apart.  So the moments are
-# a poor measure of how well the prior is covered.  Here the scale is undone by hand, and the loss falls by just that much.
+# Training ends between 1.5 and 2.2 instead.  The pull towards 1 is weak: bringing a centred moment from :math:`m` to 1 gains
+# :math:`\frac12 (m - 1 - \log m)` nats, tenths in 160, and while the reconstruction still improves, wider codes are easier to tell apart.
+# So the moments are a poor measure of how well the prior is covered.  Here the scale is undone by hand, and the loss falls by just that.
 
 
 def standardized(model: VAE, mean: np.ndarray, sigma: np.ndarray) -> float:
