@@ -115,10 +115,10 @@ for (kind, latent), model in models.items():
 
 # %%
 # **Drawn from the prior**, the autoencoder's images are further from real digits, with 2 latents, and of few kinds.  With 16 the distance
-# alone would be deceived: codes near 0 decode to an average digit, which is blurred and near to all.  The coverage is not.  **Drawn from
-# where its codes are**, with 16 latents, they are still further off than the VAE's from the prior, and cover less.  The VAE's map need not
-# have smaller gaps, see the ratios above; but noise on its codes had its decoder learn what lies between.  **Plain random numbers**, far
-# outside, decode to garbage with the VAE as well.
+# alone would be deceived: codes near 0 decode to faint clouds, and what is faint is far from no digit.  The coverage is not deceived.
+# **Drawn from where its codes are**, with 16 latents, they are still further off than the VAE's from the prior, and cover less.  The VAE's
+# map need not have smaller gaps, see the ratios above; but noise on its codes had its decoder learn what lies between.  **Plain random
+# numbers**, far outside, decode to torn and saturated shapes with the VAE as well.
 
 
 def mean_distance(*key: object) -> float:
@@ -158,11 +158,11 @@ for ax, latent in zip(fig.subplots(1, 2, sharex=True), (2, 16), strict=True):
     ax.set_yticks(range(len(rows)), list(rows), fontsize=SMALL)
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, None))
     ax.set_title(f"{latent} latents", fontsize=TITLE, color=INK, loc="left")
-    ax.set_xlabel("distance to the nearest real digit (pixels of contrast 1)", fontsize=TEXT, color=INK)
+    ax.set_xlabel("distance to the nearest real digit (Euclidean, over pixels)", fontsize=TEXT, color=INK)
     calm(ax)
 stage.save(fig, asked.out / "gaps_distances.png")
 
-fig = Figure(figsize=(7.5, 8.2), layout="constrained", facecolor="white")
+fig = Figure(figsize=(7.5, 6.7), layout="constrained", facecolor="white")
 ax = fig.add_subplot()
 H, W, _ = digits.image_shape
 ax.imshow(np.vstack([np.hstack(list(images[..., 0])) for images in pictures.values()]), cmap="gray", vmin=0, vmax=1)

@@ -171,9 +171,9 @@ stage.save(plots.manifolds(panels, z1, z2), asked.out / "three_losses_prior.png"
 # **Why not all of the mass?**  At the best weights the mean of all codes is 0 and their second moments are 1, exactly.  For dividing the
 # codes by :math:`c`, in the encoder's last layer, and multiplying by :math:`c` in the decoder's first changes no reconstruction, and over
 # :math:`c` the KL is least where :math:`\mathbb{E}[\mu_k^2 + \sigma_k^2] = 1`.  (The same goes for shifts.)  Training ends between 1.5 and
-# 2.2 instead.  The pull towards 1 is weak: bringing a centred moment from :math:`m` to 1 gains :math:`\frac12 (m - 1 - \log m)` nats, a
-# few tenths in 160, and while the reconstruction still improves, wider codes are easier to tell apart.  So moments say little about what is covered.
-# Here the scale is undone by hand, and the loss falls by just that.  What is still not shared are gaps and borders of the map.
+# 2.2 instead.  The pull towards 1 is weak: bringing a centred moment from :math:`m` to 1 gains :math:`\frac12 (m - 1 - \log m)` nats, a few
+# tenths in 160, and while the reconstruction still improves, wider codes are easier to tell apart.  So moments say little about what is
+# covered.  Here the scale is undone by hand, and the loss falls by just that.  What is still not shared are gaps and borders of the map.
 
 
 def standardized(model: VAE, mean: np.ndarray, sigma: np.ndarray) -> float:

@@ -68,7 +68,7 @@ def places(
             raise ShapeError(
                 f"places: {name!r} has places {np.shape(where)}, images {np.shape(images)}; need (P, 2), (P, H, W, C), P <= 26"
             )
-    fig = row_of(panels, 5.6)
+    fig = row_of(panels, 5.1)
     tops, bottoms = fig.subplots(2, len(panels), height_ratios=(2.5, 1), squeeze=False)
     for (name, (means, where, images)), top, bottom in zip(panels.items(), tops, bottoms, strict=True):
         draw_latent_map(top, means, labels, label_names).set_title(name, fontsize=TITLE, color=INK)
