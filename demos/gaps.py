@@ -117,8 +117,8 @@ for (kind, latent), model in models.items():
 # **Drawn from the prior**, the autoencoder's images are further from real digits, with 2 latents, and of few kinds.  With 16 the distance
 # alone would be deceived: codes near 0 decode to faint clouds, and what is faint is far from no digit.  The coverage is not deceived.
 # **Drawn from where its codes are**, with 16 latents, they are still further off than the VAE's from the prior, and cover less.  The VAE's
-# map need not have smaller gaps, see the ratios above; but noise on its codes had its decoder learn what lies between.  **Plain random
-# numbers**, far outside, decode to torn and saturated shapes with the VAE as well.
+# map is denser by the ratios above, with 2 latents much, with 16 hardly; there it is the noise on its codes that had its decoder learn what
+# lies between.  **Plain random numbers**, far outside, decode to torn and saturated shapes with the VAE as well.
 
 
 def mean_distance(*key: object) -> float:
