@@ -13,7 +13,7 @@ the middle of the overlap.  ``python demos/overlap.py --out figures`` trains dec
 """
 # %%
 # **Two images.**  Their codes are :math:`\mathcal{N}(\pm 1, \sigma^2)`, so that :math:`w(z) = 1 / (1 + e^{-2 z / \sigma^2})`.  A network is
-# trained to decode them, once for codes that are well apart, once for codes that touch, and once for codes that overlap.
+# trained to decode them, once for codes that touch, and twice for codes that overlap more and more.
 
 import numpy as np
 import stage
@@ -44,7 +44,7 @@ def squared_error(net: Sequential, mean: Tensor | float, sigma: Tensor | float, 
 def trained_decoder(sigma: float) -> Sequential:
     draws = rng.split(f"sigma {sigma}")
     net = Sequential(Dense(1, 64, draws, "tanh"), Dense(64, zero.size, draws))
-    params, steps = net.parameters(), stage.pick(asked, 800, 3000, 10_000)
+    params, steps = net.parameters(), stage.pick(asked, 1500, 3000, 6000)
     optimizer = Adam(params, 1e-2)
     for step in range(steps):
         optimizer.lr = 1e-2 * (1 - step / steps)
@@ -67,11 +67,11 @@ def strip(ax: Axes, images: np.ndarray, z: np.ndarray, count: int) -> None:
     centres = z[0] + step * (np.arange(count) + 0.5)
     shown = images.reshape(-1, *digits.image_shape)[np.searchsorted(z, centres)].clip(0, 1)
     ax.imshow(np.concatenate(list(shown[..., 0]), axis=1), cmap="gray", vmin=0, vmax=1, extent=(z[0], z[-1], 0, step), aspect="auto")
-    ax.set(yticks=[], xticks=[])
-    calm(ax)
+    ax.set_yticks([])
+    calm(ax).tick_params(bottom=False)
 
 
-decoders = {sigma: trained_decoder(sigma) for sigma in (0.4, 0.7, 1.0)}
+decoders = {sigma: trained_decoder(sigma) for sigma in (0.5, 0.7, 1.0)}
 fig = Figure(figsize=(9, 5.2), layout="constrained", facecolor="white")
 rows = fig.subplots(3, len(decoders), sharex="col", height_ratios=(0.55, 2, 1))
 for column, (sigma, net) in enumerate(decoders.items()):
@@ -81,9 +81,9 @@ for column, (sigma, net) in enumerate(decoders.items()):
         images = net(z[:, None].astype(np.float32)).data.astype(np.float64)
     to_zero, to_one = (((images - x) ** 2).sum(axis=1) for x in (zero, one))
     error, theory = (1 - w) * to_zero + w * to_one, w * (1 - w) * D2
-    off = float((abs(error - theory) * seen).sum() / seen.sum() / D2)
-    # a decoder that errs by d in pixels adds |d|^2 to the least error: its own hundredth of D^2
-    stage.claim(f"sigma {sigma}: over all codes the error is {off:.2%} of D^2 off w (1 - w) D^2, below 1%", off < 0.01)
+    off = float((abs(error - theory) * seen).sum() / (theory * seen).sum())
+    # the network's squared distance from the best decoder comes on top: about 1% here, where a w with sigma for sigma^2 is tens off
+    stage.claim(f"sigma {sigma}: over all codes the error is {off:.1%} off w (1 - w) D^2, less than 5%", off < 0.05)
     if sigma == 1.0:
         peak, height, middle = z[error.argmax()], error.max() / D2, images[len(z) // 2]
         stage.claim(f"it peaks in the middle of the overlap, at z = {peak:+.2f}, with {height:.3f} D^2", abs(peak) < 0.2)
@@ -129,8 +129,8 @@ for sigma, net in decoders.items():
     slopes, errors = found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(len(noise))
     exact = [least_error(1 + h, sigma) - least_error(1 - h, sigma), least_error(1, sigma + h) - least_error(1, sigma - h)]
     for name, slope, error, of_r in zip(("mu", "sigma"), slopes, errors, np.array(exact) / (2 * h), strict=True):
-        # 4 standard errors, and a tenth for a decoder that is not quite the best: its error enters to first order
-        near = abs(slope - of_r) < 4 * error + 0.1 * abs(of_r)
+        # 4 standard errors, and 5% for a decoder that is not quite the best: its error enters to first order
+        near = abs(slope - of_r) < 4 * error + 0.05 * abs(of_r)
         stage.claim(f"sigma {sigma}: slope in {name} {slope:+.2f} ± {error:.2f}, of R {of_r:+.2f}", near)
     stage.claim("a longer way between the means and a smaller sigma reduce the error", slopes[0] < 0 < slopes[1])
 
@@ -142,7 +142,7 @@ for sigma, net in decoders.items():
 # .. math:: \text{error}(z) = \| \hat{x}_\text{net} - \hat{x} \|^2 + \sum_k w_k \, \mathrm{Var}_k(z) +
 #     w_0 w_1 \, \| \hat{x}_0 - \hat{x}_1 \|^2 .
 #
-# The last part is the one above.
+# The last part is the one above.  Right at the border the network adds as much again: it is smooth, and few codes teach it there.
 
 kept = digits.train_labels < 2
 train_images, labels = digits.train_images[kept], digits.train_labels[kept]

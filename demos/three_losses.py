@@ -86,8 +86,8 @@ here, there = reconstruction(models["reconstruction only"]), reconstruction(auto
 spread, outside = np.sqrt((mean**2).mean()), float(((mean**2).sum(axis=1) > 4).mean())
 stage.claim(f"{outside:.0%} of the means are outside of the prior's 2 sigma, where 14% of the prior is", outside > 0.5)
 stage.claim(f"the median sigma is {np.median(sigma) / spread:.2%} of their spread, below 1%", np.median(sigma) < 0.01 * spread)
-noise = losses(models["reconstruction only"], digits.test_images)["reconstruction"] - reconstruction(models["reconstruction only"])
-stage.claim(f"a reconstruction from z instead of its mean costs {noise:.2f} nats, less than 0.5", noise < 0.5)
+noise = losses(models["reconstruction only"], digits.test_images[: len(test)])["reconstruction"] - here
+stage.claim(f"a reconstruction from z instead of its mean costs {noise:.2f} nats, less than 0.5", abs(noise) < 0.5)
 apart = f"{here:.1f} and {there:.1f} nats, {here / there - 1:+.1%}"
 stage.claim(f"it reconstructs as the autoencoder does: {apart}", abs(here / there - 1) < 0.05)
 
@@ -121,12 +121,59 @@ stage.claim(f"taught on these codes, it decodes the mean image: {away:.4f} away 
 stage.claim(f"at a loss of {taught:.1f} nats; the mean image has {least:.1f}", abs(taught / least - 1) < 0.02)
 
 # %%
-# **Both.**  Do all codes together cover the prior?  At the best weights their mean is 0 and their second moments are 1, exactly.  For
-# dividing the codes by :math:`c`, in the encoder's last layer, and multiplying by :math:`c` in the decoder's first changes no
-# reconstruction, and over :math:`c` the KL is least where :math:`\mathbb{E}[\mu_k^2 + \sigma_k^2] = 1`.  (The same goes for shifts.)
-# Training ends near 2 instead.  The pull towards 1 is weak: bringing a centred moment from :math:`m` to 1 gains :math:`\frac12 (m - 1 -
-# \log m)` nats, some tenths in 160, and while the reconstruction still improves, wider codes are easier to tell apart.  So the moments are
-# a poor measure of how well the prior is covered.  Here the scale is undone by hand, and the loss falls by just that much.
+# **Both.**  Do all codes together cover the prior?  With the aggregate posterior :math:`q(z) = \frac1N \sum_n q(z \mid x_n)`, the mass
+# that codes and prior share is
+#
+# .. math:: \int \min(q(z), p(z)) \, dz = \mathbb{E}_{p(z)} \min(1, q(z) / p(z)) ,
+#
+# 1 where they agree and 0 where they do not meet.  It is a mean over draws from the prior, and its standard error is below 0.011.
+
+drawn = rng.split("prior").normal((2000, 2))
+
+
+def shared_mass(model: VAE) -> float:
+    mean, sigma = codes(model, train)
+    log_prior = -0.5 * (drawn.astype(np.float64) ** 2 + np.log(2 * np.pi)).sum(axis=1)
+    log_q, _ = log_aggregate(drawn.astype(np.float64), mean, 2 * np.log(sigma))
+    return float(np.exp(np.minimum(log_q - log_prior, 0)).mean())
+
+
+shared = {name: shared_mass(model) for name, model in models.items()}
+print("mass shared with the prior: " + ", ".join(f"{name} {mass:.3f}" for name, mass in shared.items()))
+most, hardly = stage.pick(asked, (0.4, 0.2), (0.5, 0.1), (0.5, 0.1))
+stage.claim(f"with both parts of the loss the codes share more than {most:.0%} of the prior's mass", shared["both"] > most)
+stage.claim(f"by reconstruction only, less than {hardly:.0%}", shared["reconstruction only"] < hardly)
+narrow = float(np.median(found["both"][1]))
+stage.claim(f"yet each code is narrow: the median sigma is {narrow:.3f}, below a quarter", narrow < 0.25)
+
+# %%
+# And so what is drawn from the prior decodes to digits, and to all kinds of them.  Real images judge: how far is a decoded one from the
+# nearest, and how many of them have a decoded one nearer than their own third neighbour?  Reconstruction only has learned what far codes
+# mean; the prior lies in a small part of its map, where few kinds meet.
+
+
+def judged(model: VAE) -> tuple[float, float]:
+    images = model.images(drawn[:1000])
+    return float(nearest(images, train[:4500]).mean()), precision_coverage(images, train[:2000])[1]
+
+
+decoded = {name: judged(model) for name, model in models.items()}
+for name, (distance, coverage) in decoded.items():
+    print(f"{name}: decoded prior draws are {distance:.2f} from the nearest training image, and cover {coverage:.0%} of the digits")
+(far, few), (near, many) = decoded["reconstruction only"], decoded["both"]
+stage.claim(f"drawn from the prior, both is nearer to real digits than reconstruction only: {near:.2f} < {far:.2f}", near < far)
+stage.claim(f"and covers more of them: {many:.0%}, against {few:.0%}", many > few + 0.1)
+panels = {name: model.images(grid.astype(np.float32)) for name, model in models.items()}
+panels = {"regularizer only, as trained": untaught, "regularizer only, decoder taught": panels.pop("regularizer only"), **panels}
+stage.save(plots.manifolds(panels, z1, z2), asked.out / "three_losses_prior.png")
+
+# %%
+# **Why not all of the mass?**  At the best weights the mean of all codes is 0 and their second moments are 1, exactly.  For dividing the
+# codes by :math:`c`, in the encoder's last layer, and multiplying by :math:`c` in the decoder's first changes no reconstruction, and over
+# :math:`c` the KL is least where :math:`\mathbb{E}[\mu_k^2 + \sigma_k^2] = 1`.  (The same goes for shifts.)  Training ends between 1.5 and
+# 2.2 instead.  The pull towards 1 is weak: bringing a centred moment from :math:`m` to 1 gains :math:`\frac12 (m - 1 - \log m)` nats, a few
+# tenths in 160, and while the reconstruction still improves, wider codes are easier to tell apart.  So moments say little about what is
+# covered.  Here the scale is undone by hand, and the loss falls by just that.  What is still not shared are gaps and borders of the map.
 
 
 def standardized(model: VAE, mean: np.ndarray, sigma: np.ndarray) -> float:
@@ -151,48 +198,4 @@ print(f"standardized: -ELBO {before['loss']:.3f} -> {after['loss']:.3f} nats, re
 # float32 codes are rounded to 1e-7 of themselves: 1e-4 of a nat at most, of hundreds
 stage.claim(f"the scale gains what the equation says: {fell:.3f} nats of {gain:.3f}", abs(fell - gain) < 0.01 and moved < 0.01)
 stage.claim(f"which is {gain / before['loss']:.2%} of the loss, below 1%", 0 < gain < 0.01 * before["loss"])
-
-# %%
-# What can be asked of codes that are to be drawn from the prior: how much of the prior lies where codes are?  With the aggregate posterior
-# :math:`q(z) = \frac1N \sum_n q(z \mid x_n)`, the mass that it shares with the prior is
-#
-# .. math:: \int \min(q(z), p(z)) \, dz = \mathbb{E}_{p(z)} \min(1, q(z) / p(z)) ,
-#
-# 1 where they agree and 0 where they do not meet.  It is a mean over draws from the prior, and its standard error is below 0.011.
-
-drawn = rng.split("prior").normal((2000, 2))
-
-
-def shared_mass(model: VAE) -> float:
-    mean, sigma = codes(model, train)
-    log_prior = -0.5 * (drawn.astype(np.float64) ** 2 + np.log(2 * np.pi)).sum(axis=1)
-    log_q, _ = log_aggregate(drawn.astype(np.float64), mean, 2 * np.log(sigma))
-    return float(np.exp(np.minimum(log_q - log_prior, 0)).mean())
-
-
-shared = {name: shared_mass(model) for name, model in models.items()}
-print("mass shared with the prior: " + ", ".join(f"{name} {mass:.3f}" for name, mass in shared.items()))
-stage.claim("with both parts of the loss codes and prior share most of their mass", shared["both"] > 0.5)
-stage.claim("by reconstruction only, hardly any", shared["reconstruction only"] < stage.pick(asked, 0.2, 0.1, 0.1))
-stage.claim(f"yet each code is narrow: the median sigma is {np.median(sigma):.3f}", np.median(sigma) < 0.25)
-
-# %%
-# And so what is drawn from the prior decodes to digits, and to all kinds of them.  Real images judge: how far is a decoded one from the
-# nearest, and how many of them have a decoded one nearer than their own third neighbour?  Reconstruction only has learned what far codes
-# mean; the prior lies in a small part of its map, where few kinds meet.
-
-
-def judged(model: VAE) -> tuple[float, float]:
-    images = model.images(drawn[:1000])
-    return float(nearest(images, train[:4500]).mean()), precision_coverage(images, train[:2000])[1]
-
-
-decoded = {name: judged(model) for name, model in models.items()}
-for name, (distance, coverage) in decoded.items():
-    print(f"{name}: decoded prior draws are {distance:.2f} from the nearest training image, and cover {coverage:.0%} of the digits")
-(far, few), (near, many) = decoded["reconstruction only"], decoded["both"]
-stage.claim(f"drawn from the prior, both is nearer to real digits than reconstruction only: {near:.2f} < {far:.2f}", near < far)
-stage.claim(f"and covers more of them: {many:.0%}, against {few:.0%}", many > few + 0.1)
-panels = {name: model.images(grid.astype(np.float32)) for name, model in models.items()}
-panels = {"regularizer only, as trained": untaught, "regularizer only, decoder taught": panels.pop("regularizer only"), **panels}
-stage.save(plots.manifolds(panels, z1, z2), asked.out / "three_losses_prior.png")
+print(f"mass shared with the prior: {shared['both']:.3f} as trained, {shared_mass(both):.3f} standardized")

@@ -38,7 +38,7 @@ def test_every_text_is_legible_whole_and_apart(name, dpi):
         assert box.y1 <= height, text
         boxes.append((box, text))
     assert boxes
-    if not name.endswith("place") and name != "places":  # there numbers stand where the places are, and may stand beside a class's name
+    if not name.endswith("place") and name != "places":  # there letters stand where the places are, and may stand beside a class's name
         for (a, first), (b, second) in itertools.combinations(boxes, 2):
             assert not boxes_overlap(a, b), (first, second)
 
@@ -72,15 +72,15 @@ def test_manifolds_are_beside_each_other_with_whole_numbers_at_their_places():
         assert {k: np.interp(x, np.arange(7), z1) for k, x in named.items()} == pytest.approx({str(t): t for t in range(-2, 3)})
 
 
-def test_a_place_and_its_image_have_one_number():
+def test_a_place_and_its_image_have_one_letter():
     images = pictures(5, 6, 6, 1)
     top, bottom = plots.places({"a": (MEANS, PLACES, images)}, LABELS).axes
-    numbers = {t.get_text(): t.xy for t in top.texts if hasattr(t, "xy")}
-    assert numbers == {str(i + 1): tuple(place) for i, place in enumerate(PLACES)}
+    letters = {t.get_text(): t.xy for t in top.texts if hasattr(t, "xy")}
+    assert letters == dict(zip("abcde", map(tuple, PLACES), strict=True))
     assert_array_equal([im.get_array() for im in bottom.images], images[..., 0])
-    for number, (image, text) in enumerate(zip(bottom.images, bottom.texts, strict=True), 1):
+    for letter, image, text in zip("abcde", bottom.images, bottom.texts, strict=True):
         left, right, _, upper = image.get_extent()
-        assert text.get_text() == str(number)
+        assert text.get_text() == letter
         assert left < text.get_position()[0] < right
         assert upper < text.get_position()[1] < upper + 0.1 * 6
 
@@ -92,6 +92,7 @@ def test_a_place_and_its_image_have_one_number():
         (lambda: plots.codes({"a": (MEANS, 0 * SIGMAS)}), "sigmas above 0"),
         (lambda: plots.codes({}), "at least one"),
         (lambda: plots.places({"a": (MEANS, PLACES, pictures(4, 8, 8, 1))}), r"places \(5, 2\), images \(4, 8, 8, 1\)"),
+        (lambda: plots.places({"a": (MEANS, MEANS[:27], pictures(27, 8, 8, 1))}), "P <= 26"),
     ],
 )
 def test_bad_input_is_told_with_its_numbers(call, words):

@@ -1,6 +1,7 @@
 """Models side by side: where their codes lie, how wide these are, and what places in the latent plane decode to."""
 
 from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.patheffects import withStroke
 
 from ..errors import ShapeError
 from .charts import TRAIN, draw_latent_map
-from .layout import FRAME, INK, SMALL, TEXT, TITLE, calm
+from .layout import FRAME, INK, TEXT, TITLE, calm
 from .pictures import draw_manifold
 
 
@@ -58,34 +59,36 @@ def manifolds(panels: Mapping[str, np.ndarray], z1: np.ndarray, z2: np.ndarray) 
 def places(
     panels: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], labels: np.ndarray | None = None, label_names: Sequence[str] = ()
 ) -> Figure:
-    """A column for each model: its means as a `latent_map` with places numbered in it, and under it the images decoded there.
+    """A column for each model: its means as a `latent_map` with places marked a, b, ... in it, and under it the images decoded there.
 
-    panels: {name: (means (N, 2), places (P, 2), images (P, H, W, C))}, labels (N,) integers from 0 up.  Raises ShapeError.
+    panels: {name: (means (N, 2), places (P, 2), images (P, H, W, C))}, P at most 26, labels (N,) integers from 0 up.  Raises ShapeError.
     """
     for name, (_, where, images) in panels.items():
-        if np.ndim(images) != 4 or np.shape(where) != (len(images), 2):
-            raise ShapeError(f"places: {name!r} has places {np.shape(where)}, images {np.shape(images)}; need (P, 2), (P, H, W, C)")
-    fig = row_of(panels, 5.2)
-    tops, bottoms = fig.subplots(2, len(panels), height_ratios=(3.4, 1), squeeze=False)
+        if np.ndim(images) != 4 or np.shape(where) != (len(images), 2) or len(images) > len(ascii_lowercase):
+            raise ShapeError(
+                f"places: {name!r} has places {np.shape(where)}, images {np.shape(images)}; need (P, 2), (P, H, W, C), P <= 26"
+            )
+    fig = row_of(panels, 5.1)
+    tops, bottoms = fig.subplots(2, len(panels), height_ratios=(2.5, 1), squeeze=False)
     for (name, (means, where, images)), top, bottom in zip(panels.items(), tops, bottoms, strict=True):
         draw_latent_map(top, means, labels, label_names).set_title(name, fontsize=TITLE, color=INK)
-        number_images(bottom, np.asarray(images))
-        for number, (x, y) in enumerate(np.asarray(where), 1):
+        draw_marked(bottom, np.asarray(images))
+        for letter, (x, y) in zip(ascii_lowercase, np.asarray(where), strict=False):
             outline = [withStroke(linewidth=2.5, foreground="white")]
             top.plot(x, y, marker="x", markersize=5, color="black", path_effects=outline)
             style = {"fontsize": TEXT, "weight": "bold", "color": "black", "path_effects": outline}
-            top.annotate(str(number), (x, y), (3.5, 3.5), textcoords="offset points", **style)
+            top.annotate(letter, (x, y), (3.5, 3.5), textcoords="offset points", **style)
     return fig
 
 
-def number_images(ax: Axes, images: np.ndarray) -> None:
-    """Images in two rows, numbered from 1."""
+def draw_marked(ax: Axes, images: np.ndarray) -> None:
+    """Images in two rows, marked a, b, ..."""
     columns = -(-len(images) // 2)
     H, W = images.shape[1:3]
     for i, image in enumerate(np.clip(images, 0, 1)):
         x, y = 1.12 * W * (i % columns), -1.45 * H * (i // columns)
         ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, extent=(x, x + W, y, y + H))
-        ax.text(x + W / 2, y + 1.05 * H, str(i + 1), fontsize=SMALL, color=INK, ha="center", va="bottom")
+        ax.text(x + W / 2, y + 1.05 * H, ascii_lowercase[i], fontsize=TEXT, weight="bold", color=INK, ha="center", va="bottom")
     ax.set(xlim=(-0.06 * W, (1.12 * columns - 0.06) * W), ylim=(-1.5 * H, 1.4 * H), xticks=[], yticks=[])
     calm(ax).spines[:].set(visible=False)
 
