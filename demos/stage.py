@@ -2,6 +2,7 @@
 
 import argparse
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from minivae import data, training
+from minivae import Adam, Stream, Tensor, data, gradients, training
 
 
 def options(doc: str) -> Namespace:
@@ -53,6 +54,17 @@ def train(
         reports.append(trainer.epoch(images, conditions=conditions))
         bar.set_postfix(loss=f"{reports[-1]['loss']:.1f}")
     return reports
+
+
+def fit(
+    net: Any, log_prob: Callable[[Any], Tensor], size: int, epochs: int, rng: Stream, lr: float = 1e-3, weight_decay: float = 0.0
+) -> None:
+    """Train a network that is no VAE: Adam on -mean log_prob(at), nats, `at` the places of a batch of 100 of `size` examples."""
+    params = net.parameters()
+    optimizer = Adam(params, lr, weight_decay=weight_decay)
+    for _ in tqdm(range(epochs), desc="a network", unit="epoch", leave=False, delay=2):
+        for at in data.batch_indices(size, 100, rng):
+            optimizer.step(gradients(-log_prob(at).mean(), params))
 
 
 def save(figure: Figure, file: Path) -> None:

@@ -9,6 +9,7 @@ from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
 from .pictures import draw_manifold, interpolations, manifold, manifold_grid, reconstructions, samples
 from .posteriors import draw_posterior, mass_levels, posteriors
+from .walks import walks
 
 __all__ = [
     "draw_curves",
@@ -30,4 +31,5 @@ __all__ = [
     "samples",
     "signal_to_noise",
     "stacked_bars",
+    "walks",
 ]
