@@ -148,6 +148,6 @@ stage.claim(
 )
 rise = np.diff([*bounds, target])
 stage.claim(
-    f"it rises with k, to {target:.3f}: by " + ", ".join(f"{r:.3f}" for r in rise),
+    f"it rises with k, within 5 standard errors, to {target:.3f}: by " + ", ".join(f"{r:.3f}" for r in rise),
     bool((rise > -5 * np.array([*errors[1:], errors[-1]])).all() and rise[0] > 0),
 )

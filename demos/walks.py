@@ -11,8 +11,10 @@ Why an arc: a draw from :math:`N(0, I_d)` has a squared norm near d.  The middle
 .. math:: \\left\\| \\tfrac{a + b}2 \\right\\|^2 \\sim \\tfrac12 \\chi^2_d, \\qquad
           \\text{slerp}(a, b; t) = \\frac{\\sin((1 - t)\\, \\omega)\\, a + \\sin(t\\, \\omega)\\, b}{\\sin \\omega}
 
-where the prior has hardly any mass and the decoder was hardly trained; the arc, with :math:`\\omega` the angle between a and b, keeps the
-norm (T. White, "Sampling generative networks", 2016).  ``python demos/walks.py --out figures``
+where the prior has little mass (a ninth of it for d = 10, a thirtieth for d = 20) and the decoder was trained little; the arc, with
+:math:`\\omega` the angle between a and b, keeps the norm (T. White, "Sampling generative networks", 2016).
+
+``python demos/walks.py --out figures``
 """
 
 import math
@@ -75,8 +77,8 @@ print(f"after {len(reports)} epochs the loss is {reports[-1]['loss']:.1f} nats; 
 print(f"{(opinion(to_float(test))[0] == digits.test_labels[: len(test)]).mean():.1%} of the real test digits")
 
 # %%
-# New digits: codes from the prior.  They are digits for the most part; the judge is less sure of them than of reconstructions, since the
-# codes of the data do not fill the prior evenly.
+# New digits: codes from the prior.  Many of the pictures are digits, and some are none: the judge is less sure of them than of
+# reconstructions, since the codes of the data do not fill the prior evenly.
 
 drawn, again = decoded(model.draw(root.split("prior"), 1000).data), decoded(z)
 stage.save(plots.samples(drawn[:64], "Decoded draws from the prior"), asked.out / "walks_prior.png")
@@ -106,8 +108,7 @@ stage.claim(f"on the arc it is at least |a||b|, for each of {pairs} pairs: {rati
 # %%
 # Now test digits.  The mean codes of two, and what the decoder makes of the way between them.  A pixel with the mean p has the variance
 # p (1 - p): where that is large the decoder is not sure what to draw, and the picture is blurred.  On the line it is so in the middle; on
-# the arc it is not.  (The judge is a little surer of the arc, too; by much neither way keeps to digits: between a four and a zero there is
-# none.)
+# the arc it is not.  The judge is less sure on the way than at the ends, on both ways: to be sharp is not to be a digit.
 
 order = root.split("pairs").permutation(len(z))
 from_, to = z[order[: len(z) // 2]], z[order[len(z) // 2 : 2 * (len(z) // 2)]]
@@ -169,6 +170,7 @@ trained = codes(train)
 features = {"slant": slant, "thickness": thickness}
 real = {name: feature(to_float(test)) for name, feature in features.items()}
 changes, pictures, kept = {}, [], {}
+chosen = [int(np.flatnonzero(digits.test_labels == k)[0]) for k in (2, 4, 7)]
 for name, feature in features.items():
     measured = feature(to_float(train))
     medians = np.array([np.median(measured[labels == k]) for k in range(10)])
@@ -178,7 +180,7 @@ for name, feature in features.items():
     changes[name] = {each: f(flat).reshape(moved.shape[:2]) for each, f in features.items()}
     reading = opinion(moved)[0]
     kept[name] = (reading == reading[:, [3]]).mean(axis=0)
-    pictures += [*moved[[3, 4, 8]]]
+    pictures += [*moved[chosen]]
 
     own, beside = changes[name][name], next(each for each in features if each != name)
     other = changes[name][beside]
