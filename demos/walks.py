@@ -146,8 +146,8 @@ figure.axes[0].legend(fontsize=TEXT, frameon=False)
 stage.save(figure, asked.out / "walks_norms.png")
 
 # %%
-# One latent at a time, from -3 to 3, for one test digit: the latents with the largest KL first.  Each changes several features at once.
-# Nothing in the ELBO asks that a latent should stand for one.
+# One latent at a time, from -3 to 3, for one test digit: the latents with the largest KL first.  Most change several features at once;
+# nothing in the ELBO asks that a latent should stand for one.
 
 use = activity(model, to_float(test[:1000]), root.split("activity"))
 loudest = np.argsort(-use.kl)[:8]
@@ -162,7 +162,7 @@ stage.save(picture, asked.out / "walks_latents.png")
 # %%
 # A feature has a direction all the same: the mean code of the images that have more of it than the median of their digit, less that of the
 # others, averaged over the digits.  (Over all digits at once it would hold some of the digit, too: ones lean more than nines.)  A step of 1
-# goes as far as from the one mean to the other.
+# goes as far as from the one mean to the other.  (A single latent may do nearly as well, by chance; nothing says which one.)
 
 steps = np.linspace(-1.5, 1.5, 7)
 inner = abs(steps) <= 1
@@ -199,7 +199,7 @@ for name, feature in features.items():
     stage.claim(f"the other feature moves by {drift:.2f} of its standard deviations meanwhile, less than 0.3", drift < 0.3)
     latents = [feature(decoded(z + half)) - feature(decoded(z - half)) for half in np.eye(latent) / 2]
     best, unit = max(abs(change.mean()) for change in latents), (own[:, 4] - own[:, 2]).mean() / np.linalg.norm(direction)
-    stage.claim(f"a unit of code moves {name} by {unit:.2f} along it, and by {best:.2f} along the best single latent", unit > best)
+    print(f"a unit of code moves {name} by {unit:.2f} along its direction, and by {best:.2f} along the best single latent")
     same, least = kept[name][inner].min(), stage.pick(asked, 0.7, 0.75, 0.75)
     stage.claim(f"the judge reads the same digit in {same:.0%} of the images at least, more than {least:.0%}", same > least)
 
