@@ -84,7 +84,7 @@ FIGURES = {
     "stacked bars": lambda: plots.stacked_bars(
         [f"β = {b}" for b in (1, 4, 64)], {"one part": np.array([9, 3, 0.0]), "another": np.array([1, -0.5, 0])}, "The parts of a whole"
     ),
-    "many bars": lambda: plots.stacked_bars([str(i) for i in range(14)], {"part": np.geomspace(0.01, 90, 14)}, "A part"),
+    "many bars": lambda: plots.stacked_bars([str(i) for i in range(14)], {"part": np.linspace(0.0829, 0.1, 14)}, "A part"),
     "walks": lambda: plots.walks(pictures(3, 7, 28, 28, 1), np.linspace(-1.5, 1.5, 7), ["slant", "$^$", "c"], "More and less", "steps"),
     "a short walk": lambda: plots.walks(pictures(1, 2, 8, 8, 1), [-1, 1], ["a latent: 1.25 nats"], "A walk in the latent space", "σ"),
     "manifold": lambda: plots.manifold(pictures(20, 20, 28, 28, 1), *plots.manifold_grid(20)[:2]),

@@ -22,7 +22,7 @@ def test_bars_stand_on_each_other_and_negative_parts_hang():
         assert {to_hex(bar.get_facecolor()).upper() for bar in bars} == {colour}
     feet = np.array([[bar.get_y() for bar in bars] for bars in ax.containers])
     assert_allclose(feet, [[0, 0, 0], [3, 0, -0.25], [5, 1, 0]])
-    assert [text.get_text() for text in ax.texts] == ["6", "4.5", "1.25"]
+    assert [text.get_text() for text in ax.texts] == ["6.00", "4.50", "1.25"]
     assert_allclose([text.xy[1] for text in ax.texts], [6, 5, 2])  # above what is drawn, not at the sum
     assert [text.get_text() for text in ax.get_xticklabels()] == ["x", "y", "z"]
 
