@@ -76,7 +76,7 @@ stage.claim(
 
 # %%
 # Which part is larger?  Here the amortization gap is, by much: the Gaussian family would do, if only the network found the right one.
-# (Cremer et al. found the same for MNIST with 50 latents.)
+# (Cremer et al. found imperfect encoders to be the larger cause in larger models, too.)
 
 print("image  log p(x)     ELBO    gap = approximation + amortization")
 for i in range(len(x)):
@@ -91,7 +91,7 @@ stage.claim(
 
 # %%
 # From the best fitted to the worst: the posterior in colours, the encoder's Gaussian, and the best one.  Most posteriors are almost
-# Gaussian, and a little tilted; where the fit is bad the encoder's ellipse lies beside the posterior, not across it.
+# Gaussian, and some a little tilted; where the fit is bad the encoder's ellipse lies beside the posterior, not across it.
 
 shown = np.argsort(gaps.total)[np.unique(np.linspace(0, len(x) - 1, min(len(x), 6)).round().astype(int))]
 pictures = plots.posteriors(
@@ -148,6 +148,6 @@ stage.claim(
 )
 rise = np.diff([*bounds, target])
 stage.claim(
-    f"it rises with k, to {target:.3f}: by " + ", ".join(f"{r:.3f}" for r in rise),
+    f"it rises with k, within 5 standard errors, to {target:.3f}: by " + ", ".join(f"{r:.3f}" for r in rise),
     bool((rise > -5 * np.array([*errors[1:], errors[-1]])).all() and rise[0] > 0),
 )

@@ -30,7 +30,7 @@ from minivae.training.loop import like
 
 asked = stage.options(__doc__)
 digits = stage.digits(asked)
-epochs = stage.pick(asked, 6, 20, 10)
+epochs = stage.pick(asked, 6, 20, 5)
 
 # %%
 # Where does collapse begin?  With the decoder at the mean image m, and q at the prior, let a weak code in: its mean A (x - m), the logits
@@ -85,7 +85,7 @@ stage.claim(f"which then pays {paid:.1f} nats, as if told nothing", 0.99 * const
 # errors; that it is the KL of the model is checked against the float32 kernels, which sum it latent by latent: each of its terms is rounded
 # a few times, by 2^-24.
 
-x = data.to_float(digits.test_images[: stage.pick(asked, 500, 500, 5000)])
+x = data.to_float(digits.test_images[: stage.pick(asked, 500, 500, 3000)])
 ceiling = math.log(len(x))
 print(f"{len(x)} test images: log N = {ceiling:.2f} nats\n beta      KL = information + correlation + dimensions   active latents")
 cuts, uses, rounding, least = [], [], [], []
@@ -152,7 +152,7 @@ stage.save(figure, asked.out / "surgery_latents.png")
 # certain loss, and a long silence comes first.  It does not mend one that the objective itself wants: at twice the threshold it only
 # delays.  There the objective must change: free bits (D. P. Kingma et al., 2016) let each latent have half a nat for nothing.
 
-below, warm = round(0.75 * threshold), stage.pick(asked, 3, 10, 5)
+below, warm = round(0.75 * threshold), stage.pick(asked, 3, 10, 3)
 cases = {
     f"β = {below:g}": trained(f"beta = {below:g}", beta=below),
     f"β = {below:g}, warm-up": trained(f"beta = {below:g} with warm-up", beta=below, kl_warmup=warm),

@@ -50,6 +50,17 @@ def roles(latents, seed=0):
     return plots.Roles(variance, rng.normal(size=(latents, 8, 8)), curves, flat(latents, 3, 12, 12))
 
 
+def blobs(n):
+    """The arguments of plots.posteriors: tilted Gaussians of different sizes, and two that are not."""
+    axes = [tuple(np.linspace(c - 8 * 0.3**i, c + 8 * 0.3**i, 81) for c in (i, -2.0 * i)) for i in range(n)]
+    u = np.linspace(-8, 8, 81)
+    tilted = [np.exp(-0.5 * np.add.outer(u**2, u**2) + 0.1 * i * np.multiply.outer(u, u)) for i in range(n)]
+    spread = np.array([[0.3**i] * 2 for i in range(n)])
+    centre = np.array([[i, -2.0 * i] for i in range(n)])
+    names = {"the encoder's Gaussian": (centre, spread), "the best Gaussian": (centre + spread, 0.8 * spread)}
+    return pictures(n, 28, 28, 1), axes, tilted, names, [f"gap {i + 0.54:.2f} nats\n= 0.02 + 0.52" for i in range(n)]
+
+
 Z1, Z2 = np.linspace(-3, 3, 7), np.linspace(-1, 1, 3)
 FIGURES = {
     "reconstructions": lambda: plots.reconstructions(pictures(24, 28, 28, 1), pictures(24, 28, 28, 1)),
@@ -88,6 +99,14 @@ FIGURES = {
         {"true factors": {"MIG": [1.0], "DCI": [1.0]}, "a model of long name": {"MIG": [0.1, 0.5], "DCI": [0.0]}},
         {"MIG": "of 5", "DCI": ""},
     ),
+    "posteriors": lambda: plots.posteriors(*blobs(6)),
+    "one posterior": lambda: plots.posteriors(*blobs(1)),
+    "stacked bars": lambda: plots.stacked_bars(
+        [f"β = {b}" for b in (1, 4, 64)], {"one part": np.array([9, 3, 0.0]), "another": np.array([1, -0.5, 0])}, "The parts of a whole"
+    ),
+    "many bars": lambda: plots.stacked_bars([str(i) for i in range(14)], {"part": np.linspace(0.0829, 0.1, 14)}, "A part"),
+    "walks": lambda: plots.walks(pictures(3, 7, 28, 28, 1), np.linspace(-1.5, 1.5, 7), ["slant", "$^$", "c"], "More and less", "steps"),
+    "a short walk": lambda: plots.walks(pictures(1, 2, 8, 8, 1), [-1, 1], ["a latent: 1.25 nats"], "A walk in the latent space", "σ"),
     "manifold": lambda: plots.manifold(pictures(20, 20, 28, 28, 1), *plots.manifold_grid(20)[:2]),
     "oblong manifold": lambda: plots.manifold(pictures(3, 7, 32, 20, 3), Z1, Z2),
     "manifold of one": lambda: plots.manifold(pictures(1, 1, 28, 28, 1), np.zeros(1), np.zeros(1)),

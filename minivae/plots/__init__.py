@@ -11,6 +11,7 @@ from .estimators import draw_log_log, estimator_variance, signal_to_noise
 from .factors import Roles, brief, draw_groups, latent_roles, scores
 from .pictures import draw_manifold, groups, interpolations, manifold, manifold_grid, reconstructions, samples
 from .posteriors import draw_posterior, mass_levels, posteriors
+from .walks import walks
 
 __all__ = [
     "Roles",
@@ -41,4 +42,5 @@ __all__ = [
     "scores",
     "signal_to_noise",
     "stacked_bars",
+    "walks",
 ]

@@ -37,7 +37,7 @@ def draw_stacked_bars(ax: Axes, names: Sequence[str], parts: Mapping[str, np.nda
         ax.bar(np.arange(len(names)), part, 0.72, np.where(part >= 0, up, down), color=colour, label=name)
         up, down = up + np.maximum(part, 0), down + np.minimum(part, 0)
     for i, total in enumerate(np.sum(list(parts.values()), axis=0)):
-        text = f"{total:.3g}" if abs(total) >= 0.01 else "0"
+        text = f"{total:.1f}" if abs(total) >= 9.95 else f"{total:.2f}" if abs(total) >= 0.005 else "0"  # as wide as a bar
         ax.annotate(text, (i, up[i]), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL, color=INK)
     ax.set_xticks(np.arange(len(names)), names, parse_math=False)
     ax.set_xlim(-0.6, len(names) - 0.4)

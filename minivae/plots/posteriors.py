@@ -36,7 +36,7 @@ def posteriors(
     n = len(images)
     if not n or {len(axes), len(density), len(titles)} != {n}:
         raise ShapeError(f"posteriors: {n} images, {len(axes)} axes, {len(density)} densities, {len(titles)} titles; need one of each")
-    fig = Figure(figsize=(max(4.6, 1.95 * n + 0.4), 4.2), layout="constrained", facecolor="white")
+    fig = Figure(figsize=(max(6.4, 1.95 * n + 0.4), 4.2), layout="constrained", facecolor="white")
     fields = fig.subplots(2, n, height_ratios=(1, 2.1), squeeze=False)
     for i in range(n):
         fields[0, i].imshow(np.clip(np.squeeze(images[i]), 0, 1), cmap="gray", vmin=0, vmax=1)
