@@ -115,13 +115,15 @@ stage.save(plots.latent_roles(found, SHAPES, names), asked.out / "sprites_beta.p
 
 # %%
 # With :math:`\beta = 4` latents fall silent, and nothing was done to make them: where what a latent could tell of the image is worth less
-# than :math:`\beta` times its nats, the best that it can do is to equal the prior.
+# than :math:`\beta` times its nats, the best that it can do is to equal the prior. After the 20,000 steps of ``--full`` four are in use:
+# two for the place, one for the scale, and one for the rotation, where the curve of the ellipse runs through twice in a turn, as the
+# ellipse does itself. The paper's fifth takes longer: when the four are learned, the others lie silent, and news of them is slow to come.
 
 variance = {title: np.sort(of.variance) for title, of in found.items()}
 for title, of in variance.items():
     print(f"variances with {title}:", " ".join(plots.brief(v) for v in of))
 used = found["β = 4"].variance < 0.5
-stage.claim(f"{used.sum()} of 10 latents are in use: about five", 3 <= used.sum() <= 7)
+stage.claim(f"{used.sum()} of 10 latents are in use: about five", stage.pick(asked, 3, 3, 4) <= used.sum() <= 7)
 silent = variance["β = 4"][used.sum() :]
 stage.claim(
     f"the other {len(silent)} are near the prior: the variance of the median one is {np.median(silent):.2f}", np.median(silent) > 0.8
