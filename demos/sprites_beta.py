@@ -123,7 +123,7 @@ variance = {title: np.sort(of.variance) for title, of in found.items()}
 for title, of in variance.items():
     print(f"variances with {title}:", " ".join(plots.brief(v) for v in of))
 used = found["β = 4"].variance < 0.5
-stage.claim(f"{used.sum()} of 10 latents are in use: about five", stage.pick(asked, 3, 3, 4) <= used.sum() <= 7)
+stage.claim(f"{used.sum()} of 10 latents are in use", stage.pick(asked, 3, 3, 4) <= used.sum() <= 7)
 silent = variance["β = 4"][used.sum() :]
 stage.claim(
     f"the other {len(silent)} are near the prior: the variance of the median one is {np.median(silent):.2f}", np.median(silent) > 0.8
