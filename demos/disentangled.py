@@ -109,10 +109,11 @@ for name, of in found.items():
 stage.save(plots.scores(found), asked.out / "disentangled.png")
 
 # %%
-# What holds. Published numbers are not to be compared with these: on dSprites, 64 x 64, the MIG of a :math:`\beta`-TCVAE is near 0.5, and
-# that of a :math:`\beta`-VAE with 4 was measured as 0.06 (issues of disvae and of 1Konny's Beta-VAE), both after 300,000 steps or more,
-# against a few thousand here. Nobody reaches 1: a square is the same after a quarter of a turn, an ellipse after half a one, and no
-# encoder can tell these rotations apart.
+# What holds. A plain VAE is not always better than no training: in the 32 x 32 images of ``--full`` it spends 12 nats on an account of
+# the image that mixes everything. FactorVAE, with a small critic and little time, is between it and the two others. Published numbers are
+# not to be compared with these: on dSprites, 64 x 64, the MIG of a :math:`\beta`-TCVAE is near 0.5, and that of a :math:`\beta`-VAE with
+# 4 was measured as 0.06 (issues of disvae and of 1Konny's Beta-VAE), after 300,000 steps or more, against a few thousand here. Nobody
+# reaches 1: a square is the same after a quarter of a turn, an ellipse after half a one, and no encoder can tell these rotations apart.
 
 worst = min(values[0] for values in found["true factors"].values())
 stage.claim(f"the true factors have every score: the least is {worst:.3f}", worst > 0.99)
@@ -122,11 +123,7 @@ stage.claim(
     f"but names {nothing['β-VAE score'][0]:.0%} of the factors by the β-VAE score: more than the fifth that chance names",
     nothing["β-VAE score"][0] > 0.3,
 )
-for score in stage.pick(
-    asked, ("FactorVAE score", "DCI"), ("FactorVAE score", "MIG", "SAP", "DCI"), ("FactorVAE score", "MIG", "SAP", "DCI")
-):
-    least = min(found[name][score][0] for name in objectives)
-    stage.claim(f"by {score} every trained encoder is above it, by {least - nothing[score][0]:.2f} or more", least > nothing[score][0])
-if not asked.tiny:
-    gain = min(found[name]["MIG"][0] for name in objectives if name != "VAE") - found["VAE"]["MIG"][0]
-    stage.claim(f"and where dependence of the latents costs more, MIG is larger than the VAE's, by {gain:.2f} or more", gain > 0)
+strict, lax = (("β-TCVAE, β = 6",), ("untrained",)) if asked.tiny else (("β-VAE, β = 4", "β-TCVAE, β = 6"), ("VAE", "untrained"))
+for score in ("MIG", "SAP", "DCI"):
+    least, most = min(found[name][score][0] for name in strict), max(found[name][score][0] for name in lax)
+    stage.claim(f"{score}: {' and '.join(strict)} have {least:.2f} or more, {' and '.join(lax)} {most:.2f} or less", least > most)
