@@ -112,9 +112,9 @@ stage.save(plots.scores(found), asked.out / "disentangled.png")
 # What holds, and for every seed that was tried, is little: the :math:`\beta`-TCVAE is ahead of the VAE, and the VAE not always of no
 # training, as in the 32 x 32 images of ``--full``, where it spends 12 nats on an account of the image that mixes everything. The
 # :math:`\beta`-VAE is as good with one seed and no better than a VAE with the next, and FactorVAE, with a small critic and little time,
-# is between them. Published numbers are not to be compared with these: on dSprites, 64 x 64, the MIG of a :math:`\beta`-TCVAE is near
-# 0.5, and that of a :math:`\beta`-VAE with 4 was measured as 0.06 (issues of disvae and of 1Konny's Beta-VAE), after 300,000 steps or
-# more, against a few thousand here. Nobody reaches 1: a square is the same after a quarter of a turn, an ellipse after half a one, and no
+# gains little. Published numbers are not to be compared with these: on dSprites, 64 x 64, the MIG of a :math:`\beta`-TCVAE is near
+# 0.5, and that of a :math:`\beta`-VAE with 4 was measured as 0.06 (issues of disvae and of 1Konny's Beta-VAE), with 300,000 steps,
+# against a few thousand here. Nobody reaches 1: a square is the same after a quarter of a turn, an ellipse after half a one, and no
 # encoder can tell these rotations apart.
 
 worst = min(values[0] for values in found["true factors"].values())
