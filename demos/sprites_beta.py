@@ -62,7 +62,7 @@ def trained(beta: float, stages: int, lr: float) -> VAE:
     trainer, kept = Trainer(model, config), asked.out / f"sprites_beta_{beta:g}.npz"
     if asked.full and kept.exists():
         arrays, metadata = checkpoint.load(kept)
-        if metadata["training"] == asdict(config):
+        if metadata["training"].items() <= asdict(config).items():
             trainer.load_state(arrays, metadata)
     order = np.concatenate([rng.permutation(len(sprites)) for _ in range(-(-stages * per * 64 // len(sprites)))])
     bar = tqdm(range(trainer.epochs_done, stages), desc=f"beta = {beta:g}", unit=f"x{per} steps", leave=False, delay=2)
