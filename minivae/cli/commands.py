@@ -118,7 +118,10 @@ def parts_of_loss(config: TrainingConfig, terms: dict[str, float]) -> str:
     if config.objective == "iwae":
         return f"(one sample: {reconstruction} + {kl})"
     if config.objective in ("tc", "factor"):
-        return f"= {reconstruction} + {kl} {terms['loss'] - terms['reconstruction'] - terms['kl']:+.2f} for the total correlation"
+        rest = f"{terms['loss'] - terms['reconstruction'] - terms['kl']:+.2f}"
+        # about (beta - 1) (K - 1) log N, which no weight moves: see objectives.minibatch_parts
+        constant = ", with a constant of its estimate" if config.objective == "tc" else ""
+        return f"= {reconstruction} + {kl} {rest} for the total correlation{constant}"
     if config.capacity is not None:
         return f"= {reconstruction} + {config.beta:g} x |{kl} - {config.capacity:g}|"
     return f"= {reconstruction} + {'' if config.beta == 1 else f'{config.beta:g} x '}{kl}{', free bits apart' if config.free_bits else ''}"

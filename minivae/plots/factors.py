@@ -68,8 +68,8 @@ def latent_roles(panels: Mapping[str, Roles], groups: Sequence[str], moves: Sequ
             for j, kind in enumerate(kinds):
                 ax = draw_groups(cell(1 + j, x), roles.curves[kind][k], extent)
                 if i == 0:
-                    unit = 10.0 ** np.floor(np.log10(0.7 * extent))
-                    shown = unit * np.floor(0.7 * extent / unit)  # one digit
+                    unit = 10.0 ** np.floor(np.log10(0.75 * extent))
+                    shown = unit * max(n for n in (1, 1.5, 2, 3, 5, 7) if n * unit <= 0.75 * extent)  # apart from those of the next row
                     ax.set_yticks([-shown, shown], [f"\N{MINUS SIGN}{shown:g}", f"{shown:g}"])
                     ax.tick_params(labelsize=SMALL * larger)
             for t in range(len(moves)):
