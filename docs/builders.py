@@ -63,9 +63,17 @@ def without_blank_end(app: Sphinx, doctree: nodes.document) -> None:
         block[:] = [nodes.Text(block.rawsource)]
 
 
+def plain(app: Sphinx, doctree: nodes.document) -> None:
+    """The code of a demo's page says that it is Python; blocks that say nothing are none."""
+    if app.env.docname.startswith("demos/"):
+        for block in doctree.findall(nodes.literal_block):
+            block.attributes.setdefault("language", "none")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.add_directive("executed", Executed)
     app.connect("autodoc-process-docstring", as_written)
     app.connect("doctree-read", without_blank_end)
+    app.connect("doctree-read", plain)
     return {"parallel_read_safe": False}

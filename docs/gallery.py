@@ -3,10 +3,8 @@
 The environment variable MINIVAE_DEMOS says at which size: tiny (the default), usual or full.  A claim that does not hold ends the build.
 """
 
-import atexit
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ from minivae.errors import UsageError
 
 HERE = Path(__file__).resolve().parent
 DEMOS = HERE.parent / "demos"
-FIGURES = Path(tempfile.gettempdir()) / f"minivae-figures-{os.getpid()}"  # a folder a script
-atexit.register(shutil.rmtree, FIGURES, ignore_errors=True)
+FIGURES = HERE / "demos" / "figures"  # until they are moved beside the pages; a folder a script
 SIZES = {"tiny": ["--tiny"], "usual": [], "full": ["--full"]}
 SHARED = ("stage",)  # modules of the scripts, no scripts
 SECTIONS = {
@@ -84,12 +81,10 @@ def tidy(app: Any, page: str, source: list[str]) -> None:
     """Sphinx-Gallery's pages without the notes on downloads (most scripts need stage.py too), and figures/ as the folder of the figures."""
     text = source[0]
     if page == "demos/index":
-        text = text.partition(".. raw:: html")[0].replace(":orphan:", "") + index()
+        source[0] = text.partition(".. raw:: html")[0].replace(":orphan:", "") + index()
     elif page.startswith("demos/"):
         text = text[text.index("\n.. rst-class:: sphx-glr-example-title") :].partition("\n.. _sphx_glr_download_")[0]
-        text = text.replace(str(FIGURES / page.removeprefix("demos/")), "figures")
-    if page.startswith("demos/"):
-        source[0] = ".. highlight:: none\n\n" + text  # the code says that it is Python, and nothing else is
+        source[0] = text.replace(str(FIGURES / page.removeprefix("demos/")), "figures")
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -233,5 +233,5 @@ wrote {gallery.FIGURES}/walks/a.png
     source, other = [page], [page]
     gallery.tidy(None, "demos/walks", source)
     gallery.tidy(None, "estimators", other)
-    assert " ".join(source[0].split()) == ".. highlight:: none .. rst-class:: sphx-glr-example-title Title ===== wrote figures/a.png"
+    assert " ".join(source[0].split()) == ".. rst-class:: sphx-glr-example-title Title ===== wrote figures/a.png"
     assert other == [page]
