@@ -38,6 +38,26 @@ def why_no_gpu() -> str:
     return ""
 
 
+# `pytest -m "proof and not slow"`: less than three minutes on two cores
+PROOF = (
+    "ops/",
+    "proof/",
+    "test_cli_proof",
+    "test_distributions",
+    "test_gradcheck",
+    "test_mutation",
+    "test_objectives",
+    "test_quadrature",
+    "test_zoo",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(PROOF):
+            item.add_marker("proof")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and why_no_gpu():
         pytest.skip(why_no_gpu())
