@@ -15,7 +15,8 @@ os.environ["MPLBACKEND"] = "Agg"  # a figure is an array here: no test may open 
 # "ci" draws the same examples every time; a deadline, or a limit on drawing, would fail on a slow machine and tell nothing
 settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile(os.environ.get("MINIVAE_HYPOTHESIS", "ci"))
+PROFILE = os.environ.get("MINIVAE_HYPOTHESIS", "ci")
+settings.load_profile(PROFILE)
 
 DATA = Path(os.environ.get("MINIVAE_DATA") or Path(__file__).parents[2] / "shared" / "data").expanduser()
 

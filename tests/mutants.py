@@ -7,6 +7,8 @@ left alone.
 
 import ast
 import copy
+import dis
+import functools
 import inspect
 import textwrap
 from collections.abc import Iterator
@@ -48,10 +50,12 @@ def calls(function: FunctionType) -> set[FunctionType]:
         codes = [function.__code__]
         for code in codes:
             codes.extend(inner for inner in code.co_consts if isinstance(inner, CodeType))
-            pending.extend(v for v in map(function.__globals__.get, code.co_names) if isinstance(v, FunctionType))
+            names = [i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"]
+            pending.extend(v for v in map(function.__globals__.get, names) if isinstance(v, FunctionType))
     return found
 
 
+@functools.cache
 def of_ops() -> dict[FunctionType, list[str]]:
     """Every function that a reference is made of, and the ops that need it."""
     found: dict[FunctionType, list[str]] = {}

@@ -6,7 +6,7 @@
 
 A mutant's code takes the original's place in a process of its own, made by fork.  Of an op the laws of tests/ops judge first: values by
 NumPy, SciPy and integrals, gradients by complex steps.  What they let live is judged by the test files of its family, as they are, with the
-examples of the usual runs (and no shrinking: that it fails is enough).  Prints the survivors and the score.
+examples of the usual runs.  Prints the survivors and the score.
 """
 
 import argparse
@@ -49,6 +49,9 @@ LAWS = ("is_the_limit_of_differences", "of_0d_and_empty_inputs")  # of the table
 REFERENCES = ["-k", "not numba"]  # mutants are of references; loading compiled kernels in every process would take most of the time
 SECONDS = 200  # of a processor; no family's tests take half of it, so that a mutant that does is stuck, and counts as noticed
 NOTICED, LIVES = 0, 1  # exit codes
+
+usual = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.register_profile("mutation", usual, phases=[Phase.explicit, Phase.generate])  # no shrinking: that it fails is enough
 
 EQUIVALENT: dict[tuple[str, str], str] = {}  # (function, change): why no test can notice
 
@@ -136,8 +139,6 @@ def main() -> int:
     options = parser.parse_args()
     os.chdir(Path(__file__).parents[1])
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # hypothesis's plugin wants to be loaded before hypothesis
-    usual = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    settings.register_profile("mutation", usual, phases=[Phase.explicit, Phase.generate])
     os.environ["MINIVAE_HYPOTHESIS"] = "mutation"  # conftest.py loads it
     settings.load_profile("mutation")
     for file in [

@@ -1,13 +1,17 @@
 """A few mutants of `python tests/mutation.py`, which takes them all: each is noticed by a quick law, and leaves nothing behind."""
 
 import ast
+import importlib
 
 import pytest
+from hypothesis import settings
 
 from minivae.ops import arithmetic, densities
 
 from . import mutation
+from .conftest import PROFILE
 from .mutants import Mutant, changes, functions, mutants, of_ops
+from .ops import test_judges, test_table
 
 PLANTED = [
     ("subtract_vjp", "-g -> g"),
@@ -19,6 +23,19 @@ PLANTED = [
     ("gaussian_kl_standard_reference", "(mean * mean + exp_remainder_of(logvar)) / 2 -> mean * mean + exp_remainder_of(logvar)"),
     ("gru_vjp", "gstate[t, :, 2 * units:] *= r -> pass"),
 ]
+
+
+@pytest.fixture(scope="module")
+def laws_that_do_not_shrink():
+    """What @given decorates keeps the profile of that moment."""
+    modules = test_judges, test_table
+    settings.load_profile("mutation")
+    for module in modules:
+        importlib.reload(module)
+    yield
+    settings.load_profile(PROFILE)
+    for module in modules:
+        importlib.reload(module)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +84,7 @@ def test_what_may_stand_in_the_place_of_an_expression(expression, expected):
 
 
 @pytest.mark.parametrize(("function", "change"), PLANTED)
+@pytest.mark.usefixtures("laws_that_do_not_shrink")
 def test_a_mutant_is_noticed(every, function, change):
     (mutant, *_) = [m for m in every if m.name == function and m.change == change]
     assert mutation.noticed_by_laws(mutant)
