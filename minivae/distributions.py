@@ -169,7 +169,7 @@ class ContinuousBernoulli:
         flat, positive = abs(l) < 0.02, l > 0
         # F^-1(u; l) = 1 - F^-1(1 - u; -l): the negative side, where e^l cannot overflow, serves both; w = 1 may be log 0
         w = module.minimum(module.where(positive, 1 - u, u), 1 - module.finfo(u.dtype).eps / 2)
-        s = ops.where(flat, -1.0, ops.where(positive, ops.negative(logits), logits))
+        s = ops.where(flat, 1.0, ops.where(positive, ops.negative(logits), logits))
         mirrored = ops.log1p(ops.expm1(s) * w) / s
         # near l = 0 both sides of the fraction vanish: its series, whose coefficients are the cumulants of a Bernoulli(u) over n!
         variance = u * (1 - u)

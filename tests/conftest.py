@@ -15,7 +15,8 @@ os.environ["MPLBACKEND"] = "Agg"  # a figure is an array here: no test may open 
 # "ci" draws the same examples every time; a deadline, or a limit on drawing, would fail on a slow machine and tell nothing
 settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile(os.environ.get("MINIVAE_HYPOTHESIS", "ci"))
+PROFILE = os.environ.get("MINIVAE_HYPOTHESIS", "ci")
+settings.load_profile(PROFILE)
 
 DATA = Path(os.environ.get("MINIVAE_DATA") or Path(__file__).parents[2] / "shared" / "data").expanduser()
 
@@ -36,6 +37,26 @@ def why_no_gpu() -> str:
     except UsageError as error:
         return str(error)
     return ""
+
+
+# `pytest -m "proof and not slow"`: less than three minutes on two cores
+PROOF = (
+    "ops/",
+    "proof/",
+    "test_cli_proof",
+    "test_distributions",
+    "test_gradcheck",
+    "test_mutation",
+    "test_objectives",
+    "test_quadrature",
+    "test_zoo",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(PROOF):
+            item.add_marker("proof")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -53,14 +53,19 @@ def test_standard_gaussian_samples(dtype):
     z = StandardGaussian().sample(Stream(4), (N // 4, 4), like=np.zeros(1, dtype))
     assert z.number == 0
     assert z.dtype == dtype
+    assert_array_equal(z.data, Stream(4).normal((N // 4, 4), like=np.zeros(1, dtype)))
     agrees_with(z.data, stats.norm())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_laplace_samples(dtype):
+    law = stats.laplace(0.7, math.exp(-0.8))
     x = Laplace(*repeated(dtype, 0.7, -0.8)).sample(Stream(5))
     assert x.dtype == dtype
-    agrees_with(x.data, stats.laplace(0.7, math.exp(-0.8)))
+    agrees_with(x.data, law)
+    # the inverse of 1 - F, whose argument is rounded where u is near 1, and then the result
+    u = Stream(5).uniform((N, 1), like=np.zeros(1, dtype)).astype(float)
+    assert_allclose(law.sf(x.data), u, atol=4 * np.finfo(dtype).eps)
 
 
 def test_every_element_has_its_own_noise():
@@ -147,6 +152,18 @@ def test_the_ends_of_the_uniform_give_samples_in_range(dtype):
         assert np.isfinite(Laplace(np.zeros(1, dtype), np.zeros(1, dtype)).sample(Constant(u)).data).all()
     # a class of probability e^-60 must not win because its uniform is 0
     assert Categorical(np.array([0, -60], dtype)).sample(Constant(0.5, 0)) == 0
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(np.float32, 24), (np.float64, 53)])
+def test_a_uniform_of_0_stands_for_half_a_step_of_its_grid(dtype, bits):
+    """-log(1 - u) is then half a step, and Gumbel noise minus its logarithm; at u = 1 - 1/e it is 0, and the larger logit wins.  A Laplace
+    tail of half a step is the largest sample."""
+    assert_allclose(
+        Laplace(np.zeros(1, dtype), np.zeros(1, dtype)).sample(Constant(0)).data, stats.laplace.isf(2.0 ** -(bits + 1)), rtol=1e-6
+    )
+    largest = (bits + 1) * math.log(2)
+    for margin, winner in ((-0.1, 0), (0.1, 1)):
+        assert Categorical(np.array([0, largest + margin], dtype)).sample(Constant(0, 1 - math.exp(-1))) == winner
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

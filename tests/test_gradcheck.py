@@ -144,6 +144,15 @@ def test_modules_with_moments_and_noise_of_their_own():
     assert model.named_streams()["layers.3.rng"].counter == 0
 
 
+def test_an_element_that_matters_is_among_those_that_are_checked():
+    """Of 10,000 slopes one is not 0."""
+    x = np.zeros(10_000)
+    x[1234] = 0.7
+    (row,) = gradcheck(lambda x: ops.square(x).sum(), [x], elements=2).rows
+    assert (row.index, row.checked, row.verdict) == ((1234,), 2, "ok")
+    assert row.analytic == pytest.approx(1.4)
+
+
 def test_a_weight_with_two_names_is_one_variable():
     layer = nn.Dense(3, 3, Stream(0))
     model = nn.Sequential(layer, nn.Activation("tanh"), layer)

@@ -163,6 +163,34 @@ def test_each_player_has_a_loss_of_its_own():
         assert report.ok, report
 
 
+def test_beta_weighs_its_penalty_and_nothing_else():
+    """Loss and penalty are affine in beta: from 0 to 3 a loss rises by three times what it penalises."""
+    model = vae()
+    q = model.encode(X)
+    z = q.sample(Stream(0))
+    each = model.latent_kl(q, z).data.mean(axis=0)
+    penalties = {
+        elbo: ({}, each.sum()),
+        capacity: ({"capacity": 0.1}, abs(each.sum() - 0.1)),
+        free_bits: ({"free": 0.3}, np.maximum(each, 0.3).sum()),
+        total_correlation: ({"size": 20}, minibatch_parts(q, StandardGaussian(), z, 20).total_correlation.data.mean()),
+    }
+    for objective, (options, penalty) in penalties.items():
+        low, high = (objective(model, X, Stream(0), beta=beta, **options).loss.item() for beta in (0.0, 3.0))
+        assert high - low == pytest.approx(3 * penalty, rel=1e-4), objective.__name__
+
+
+def test_a_critic_that_cannot_tell_pays_log_2_and_one_that_is_sure_pays_its_margin():
+    """Its loss is a cross-entropy in nats of one code, true or shuffled with a chance of 1/2 each: D = 1/2 is the entropy of a coin."""
+    model, judge = vae(), critic(3, Stream(4), (6,))
+    for p in judge.parameters():
+        p.data[...] = 0
+    for logit in (0.0, 30.0, -30.0):  # for ever sure of one side: right in one half of cases, and 30 nats off in the other
+        judge.parameters()[-1].data[...] = logit
+        loss = factor_vae(model, judge, X, X[::-1], Stream(0))[1]
+        assert loss.item() == pytest.approx(math.log(2) if logit == 0 else abs(logit) / 2, rel=1e-6)
+
+
 def test_shuffled_latents_keep_their_marginals_and_lose_their_company():
     z = np.repeat(np.random.default_rng(0).normal(size=(2000, 1)), 3, axis=1)
     shuffled = shuffle_latents(z, Stream(0))

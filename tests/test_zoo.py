@@ -26,7 +26,7 @@ def test_the_check_fails_on_the_bug_and_passes_on_the_fix(specimen):
 @every
 def test_the_bug_does_harm(specimen):
     with np.errstate(all="ignore"):
-        bug, fix = specimen.training(specimen.bug), specimen.training(specimen.fix)
+        bug, fix = specimen.effect()
     assert bug.keys() == fix.keys()
     figure = next(iter(bug))
     assert np.isfinite(fix[figure])

@@ -75,7 +75,7 @@ def zoo_table() -> str:
 
 def effect_table(specimen: type[Specimen]) -> str:
     """What a short training comes to, with the mistake and without."""
-    bug, fix = specimen.training(specimen.bug), specimen.training(specimen.fix)
+    bug, fix = specimen.effect()
     left = max(map(len, bug)) + 2
     rows = [f"{figure:{left}}{bug[figure]:>12.4g}{fix[figure]:>12.4g}" for figure in bug]
     head = f"{'the same short training with the':{left}}{'bug':>12}{'fix':>12}"

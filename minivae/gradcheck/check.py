@@ -35,7 +35,8 @@ def gradcheck(
 
     f           a function of Tensors that returns one Tensor; a Module; or a model's loss, `frozen(elbo, model, x, rng)`
     inputs      arrays or Tensors, in a sequence or in a dictionary by name; floating ones are checked, integers and masks passed on
-    elements    how many elements of each variable: all of them if it has no more, else a random subset; directions move all of them
+    elements    how many elements of each variable: all of them if it has no more, else the one with the largest gradient and a random
+                subset of the others; directions move all of them
     directions  random v for the duality <u, J v> = <J'u, v>
     rtol        largest relative error of a right gradient, |analytic - complex step| / the larger of both.  A mistake in a formula makes
                 1e-2 and more; rounding makes 1e-12
@@ -104,7 +105,11 @@ class Checker:
             row.cause = f"the vjp returned a gradient of shape {gradient.shape} for a variable of shape {point.shape}"
         if gradient.shape != point.shape or not point.size:
             return row
-        chosen = np.sort(self.rng.permutation(point.size)[: self.elements])
+        chosen = self.rng.permutation(point.size)[: self.elements]
+        steepest = int(abs(gradient).argmax())  # where most pixels are black, most random elements have no gradient to check
+        if steepest not in chosen:
+            chosen[0] = steepest
+        chosen.sort()
         indices = [tuple(int(i) for i in np.unravel_index(flat, point.shape)) for flat in chosen]
         analytic = np.array([float(gradient[index]) for index in indices])
         directions = [unit(point, index) for index in indices]
@@ -118,7 +123,7 @@ class Checker:
 
         along = [self.direction(name, gradient) for _ in range(self.directions)]
         row.duality = max(error for _, _, _, error in along)
-        worst = max(range(len(indices)), key=lambda i: (RANK[verdicts[i]], errors[i]))
+        worst = max(range(len(indices)), key=lambda i: (RANK[verdicts[i]], errors[i], abs(analytic[i])))
         row.verdict = max([*verdicts, *[verdict for _, _, verdict, _ in along]], key=RANK.__getitem__)
         if row.verdict == WRONG:
             row.cause = transposed(analytic, slopes, point.shape)

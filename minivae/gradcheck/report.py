@@ -147,7 +147,7 @@ def v_curve(report: Report, ax: Any = None) -> "Figure":
     ax.set_ylabel("relative error of the central difference")
     ax.set_title("central differences against the analytic gradient", fontsize=10)
     # beside the curves: they fill the whole field
-    ax.legend(fontsize=7, title="circle: the step that was chosen", title_fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(fontsize=8, title="circle: the step that was chosen", title_fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax.figure
 
 

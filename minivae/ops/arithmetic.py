@@ -57,9 +57,7 @@ def power_reference(x, exponent):
 
 
 def power_vjp(g, x, exponent):
-    if exponent == 0:
-        return (g * 0,)
-    return (g * exponent * x ** (exponent - 1),)
+    return (g * exponent * x ** ((exponent or 1) - 1),)  # 0 x^-1 is NaN at 0, 0 x^0 is not
 
 
 def exp_reference(x):

@@ -61,7 +61,7 @@ def continuous_bernoulli_log_normalizer_reference(logits):
     """
     module = xp(logits)
     s = module.where(logits.real < 0, -logits, logits)  # even in l
-    s = module.where(s == 0, s + s.real.dtype.type(1e-30), s)  # 0 / 0 has the limit 1
+    s = module.where(s == 0, s.real.dtype.type(1e-30), s)  # 0 / 0 has the limit 1
     # tanh(s/2) = -expm1(-s) / (1 + e^-s): both factors are accurate for every s >= 0
     return module.log(s / -module.expm1(-s)) + module.log1p(module.exp(-s)), (logits,)
 
@@ -71,7 +71,7 @@ def continuous_bernoulli_log_normalizer_vjp(g, logits):
     module = xp(logits)
     small = abs(logits.real) < 0.5
     l = module.where(small, logits, 0)
-    series = l * 0
+    series = 0
     for coefficient in reversed(COSECH):
         series = series * l * l + coefficient
     large = module.where(small, 1, logits)

@@ -1,5 +1,6 @@
 """Formulas that are nearly right: divergences and likelihoods."""
 
+import functools
 import math
 from typing import Any
 
@@ -20,7 +21,7 @@ class SigmaIsExpLogvar(Specimen):
     """z is drawn with sigma = exp(logvar); the KL has exp(logvar / 2)"""
 
     name = "sigma-is-exp-logvar"
-    seen = "DeZero, examples/vae.py; keras issue 9972 mixes the two up in the KL"
+    seen = "DeZero, examples/vae.py; keras-team/keras pull request 9972; fchollet/deep-learning-with-python-notebooks issue 212"
     caught_by = "integration: variance of z against that of the density"
     harm = "The encoder is charged for one posterior and draws from another: the bound is worse, with any number of samples."
     least = 0.5
@@ -45,12 +46,35 @@ class SigmaIsExpLogvar(Specimen):
         return figures(raised(loss_with(sample=f)))
 
 
-class KlWithoutHalf(Specimen):
+@functools.cache  # the right divergence is that of several specimens
+def trained_with(divergence):
+    return figures(raised(loss_with(divergence=divergence)))
+
+
+class WrongKl(Specimen):
+    """a mistake in KL(N(mean, sigma^2) || N(0, I))"""
+
+    caught_by = "integration: the KL is the integral of q (log q - log p)"
+
+    @staticmethod
+    def fix(mean, logvar):
+        kl = mean**2 + ops.exp(logvar) - logvar - 1
+        return kl.sum(axis=1) / 2
+
+    @staticmethod
+    def check(f):
+        return is_the_kl(lambda mean, logvar: f(constant(mean), constant(logvar)))
+
+    @staticmethod
+    def training(f):
+        return trained_with(f)
+
+
+class KlWithoutHalf(WrongKl):
     """the KL divergence lacks its factor 1/2"""
 
     name = "kl-without-half"
-    seen = "a lecture of the five that docs/slides.md reads; issues about the weight of the KL in several libraries"
-    caught_by = "integration: the KL is the integral of q (log q - log p)"
+    seen = "a lecture of the five that docs/slides.md reads; SupaeroDataScience/deep-learning pull request 6 mends one"
     harm = "beta is 2 without anybody having said so: the codes are poorer and so is the bound."
     least = 0.5
 
@@ -59,23 +83,12 @@ class KlWithoutHalf(Specimen):
         kl = mean**2 + ops.exp(logvar) - logvar - 1
         return kl.sum(axis=1)
 
-    @staticmethod
-    def fix(mean, logvar):
-        kl = mean**2 + ops.exp(logvar) - logvar - 1
-        return kl.sum(axis=1) / 2
 
-    check = staticmethod(is_the_kl)
-
-    @staticmethod
-    def training(f):
-        return figures(raised(loss_with(divergence=f)))
-
-
-class LogSigmaForLogVariance(Specimen):
+class LogSigmaForLogVariance(WrongKl):
     """the KL divergence has log sigma where log sigma^2 belongs"""
 
     name = "log-sigma-for-log-variance"
-    seen = "the lecture with sum sigma^2 + mu^2 - log(sigma) - 1, whose least value is -0.1534, twice the one here"
+    seen = "the same lecture of docs/slides.md; FluxML/model-zoo issue 73 has (log sigma)^2 for log sigma^2"
     caught_by = "a divergence is never negative"
     harm = "The least KL is at sigma = 0.71: idle latents rest there, and the prior that is sampled from is wider than any code."
     least = 0.2
@@ -83,11 +96,6 @@ class LogSigmaForLogVariance(Specimen):
     @staticmethod
     def bug(mean, logvar):
         kl = mean**2 + ops.exp(logvar) - logvar / 2 - 1
-        return kl.sum(axis=1) / 2
-
-    @staticmethod
-    def fix(mean, logvar):
-        kl = mean**2 + ops.exp(logvar) - logvar - 1
         return kl.sum(axis=1) / 2
 
     @staticmethod
@@ -105,12 +113,11 @@ class LogSigmaForLogVariance(Specimen):
         return {"1 - sigma of the idlest of 16 latents": 1 - float(sigma.max())} | figures(model)
 
 
-class ReversedKl(Specimen):
+class ReversedKl(WrongKl):
     """KL(p || q) stands where KL(q || p) belongs"""
 
     name = "reversed-kl"
-    seen = "issues about signs and argument order in several libraries; frameworks' kl_div(input, target) is KL(target || input)"
-    caught_by = "integration: the KL is the integral of q (log q - log p)"
+    seen = "kumar-shridhar/PyTorch-BayesianCNN issue 28; google-deepmind/rlax issue 14; PyTorch's kl_div(input, target) is the other KL"
     harm = "A narrow posterior costs 1 / sigma^2 instead of log 1 / sigma: every code is blurred, and the bound is lost."
     least = 5.0
 
@@ -119,25 +126,12 @@ class ReversedKl(Specimen):
         kl = (1 + mean**2) / ops.exp(logvar) + logvar - 1
         return kl.sum(axis=1) / 2
 
-    @staticmethod
-    def fix(mean, logvar):
-        kl = mean**2 + ops.exp(logvar) - logvar - 1
-        return kl.sum(axis=1) / 2
-
-    @staticmethod
-    def check(f):
-        return is_the_kl(lambda mean, logvar: f(constant(mean), constant(logvar)))
-
-    @staticmethod
-    def training(f):
-        return figures(raised(loss_with(divergence=f)))
-
 
 class SignOfTheRatio(Specimen):
     """the sampled KL is log p(z) - log q(z): the ratio is upside down"""
 
     name = "sign-of-the-ratio"
-    seen = "AntixK/PyTorch-VAE issue 68; pytorch/examples issues 298, 824"
+    seen = "FluxML/model-zoo pull request 147; a KL that is printed negative in AntixK/PyTorch-VAE issue 68"
     caught_by = "expectation over the noise against the integral of q (log q - log p)"
     harm = "Training makes the divergence as large as it can, and is paid for it: the loss falls, and there is no bottom."
     least = 1000.0
@@ -177,7 +171,7 @@ class SigmoidTwice(Specimen):
     """probabilities are passed where logits belong: the sigmoid is taken twice"""
 
     name = "sigmoid-twice"
-    seen = "a decoder that ends in a sigmoid, and a cross-entropy 'with logits' after it; pytorch/examples issues on BCE"
+    seen = "Turoad/lanedet issue 32; itakurah/focal-loss-pytorch pull request 5: a sigmoid, and a cross-entropy 'with logits' after it"
     caught_by = "limits: a black pixel that the decoder is sure of costs nothing"
     harm = "No pixel is ever darker than 1/2 or lighter than 0.73: the loss has a floor of 0.69 nats for each of 256 pixels."
     least = 100.0
@@ -206,7 +200,7 @@ class LogOfRounded(Specimen):
     """log(1 - sigmoid(h)) as it stands; the sigmoid rounds to 1"""
 
     name = "log-of-a-rounded-one"
-    seen = "NaNs in AntixK/PyTorch-VAE issue 16, synthcity issue 331"
+    seen = "hwalsuklee/tensorflow-mnist-VAE issue 4; huggingface/candle issue 2561"
     caught_by = "comparison with float64's log-add-exp at logits up to 100"
     harm = "The first pixel that the decoder is sure of and wrong about makes the loss infinite; its gradient is NaN, then all weights are."
     least = 1.0

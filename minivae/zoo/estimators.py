@@ -21,7 +21,7 @@ class ConstantSigma(Specimen):
     """no gradient flows through sigma: a detach() too many in the sample"""
 
     name = "no-gradient-through-sigma"
-    seen = ".data, .detach() or float() on the way from the head to the sample"
+    seen = ".data, .detach() or float() on the way from the head to the sample; ethanluoyc/pytorch-vae issue 5 takes it for right"
     caught_by = "gradcheck of the loss with its noise frozen"
     harm = "Only the KL moves sigma, to 1: every code is as blurred as the prior, and the mean must shout to be heard."
     least = 1.5
@@ -52,7 +52,7 @@ class SampleIsConstant(Specimen):
     """z is a plain random draw: no gradient passes through it"""
 
     name = "sample-cuts-the-graph"
-    seen = "np.random.normal(mean, sigma), or sample() where rsample() belongs"
+    seen = "jankrepl/deepdow pull request 106: sample() where rsample() belongs; np.random.normal(mean, sigma)"
     caught_by = "the expected gradient against that of E[e^z], which is known"
     harm = "The encoder hears the KL alone, and says nothing: every latent dies, and every image is the mean image."
     least = 8.0
@@ -90,7 +90,7 @@ class SameNoise(Specimen):
     """the generator is seeded in every step, and draws the same noise"""
 
     name = "same-noise-every-step"
-    seen = "a seed set inside of the training step for the sake of reproducibility"
+    seen = "a seed set inside of the training step for the sake of reproducibility; Tim-Salzmann/l4casadi issue 32"
     caught_by = "the noise of two steps is uncorrelated"
     harm = "The model learns one batch of noise by heart: with the noise that it knows it looks better than it is."
     least = 0.1
@@ -125,7 +125,7 @@ class BytesForUnit(Specimen):
     """pixels from 0 to 255 meet a likelihood of pixels from 0 to 1"""
 
     name = "bytes-for-unit"
-    seen = "images read by one library as bytes, by another as floats; losses of minus thousands in many issues"
+    seen = "negative losses in mlpack/mlpack issue 3601 and hlamba28/UNET-TGS issue 8"
     caught_by = "a probability is at most 1"
     harm = "The loss has no least value: every pixel that is not black becomes white, and the loss goes on to minus infinity."
     least = 100.0
@@ -158,7 +158,7 @@ class BatchNormInTraining(Specimen):
     """batch normalization stays in training mode at test time"""
 
     name = "batch-norm-at-test"
-    seen = "model.eval() forgotten before the test, in every framework"
+    seen = "chrischoy/SpatioTemporalSegmentation issue 11; cvlab-stonybrook/DM-Count issue 3"
     caught_by = "an image's answer does not depend on its neighbours"
     harm = "In small batches of like images the moments are theirs and not the data's: the test loss is another model's."
     least = 4.0

@@ -10,7 +10,8 @@ from .. import ops
 from ..distributions import Bernoulli
 from ..engine import constant, no_graph
 from ..random import Stream
-from .judges import ROUNDING, X, is_the_elbo, is_the_kl, log_weights_integrate, tiny
+from .densities import WrongKl
+from .judges import ROUNDING, X, is_the_elbo, log_weights_integrate, tiny
 from .nursery import BATCH, EPOCHS, TRAIN, figures, loss_with, raised, tested
 from .specimen import Finding, Specimen, relative
 
@@ -19,7 +20,7 @@ class PixelMean(Specimen):
     """the reconstruction is a mean over pixels, the KL a sum over latents"""
 
     name = "pixel-mean"
-    seen = "a lecture's code; AntixK/PyTorch-VAE issues 11, 56; pytorch/examples issues 290, 294"
+    seen = "a lecture's code; AntixK/PyTorch-VAE issues 11 and 56 ask about the weight that makes up for it"
     caught_by = "the identity log p(x) - ELBO = KL(q || p(z|x))"
     harm = "beta is the number of pixels, 256 here: no code is worth its price, and every latent dies."
     least = 8.0
@@ -41,11 +42,11 @@ class PixelMean(Specimen):
         return figures(raised(loss_with(log_px=lambda p, x: f(p.logits, x))))
 
 
-class KlMeanOverLatents(Specimen):
+class KlMeanOverLatents(WrongKl):
     """the KL is a mean over latents, the reconstruction a sum over pixels"""
 
     name = "kl-mean-over-latents"
-    seen = "torch.mean over the whole KL array: AntixK/PyTorch-VAE issue 56"
+    seen = "podgorskiy/VAE issue 1; the code in rstudio/keras3 issue 359"
     caught_by = "integration: the KL of independent latents adds up"
     harm = "beta is 1/6 here: the codes are finer than they are worth, and the bound is worse for it."
     least = 3.0
@@ -55,23 +56,12 @@ class KlMeanOverLatents(Specimen):
         kl = mean**2 + ops.exp(logvar) - logvar - 1
         return kl.mean(axis=1) / 2
 
-    @staticmethod
-    def fix(mean, logvar):
-        kl = mean**2 + ops.exp(logvar) - logvar - 1
-        return kl.sum(axis=1) / 2
-
-    check = staticmethod(is_the_kl)
-
-    @staticmethod
-    def training(f):
-        return figures(raised(loss_with(divergence=f)))
-
 
 class AveragedTwice(Specimen):
     """the loss is a mean over the batch, divided by its size once more"""
 
     name = "averaged-twice"
-    seen = "loss.mean() / batch_size; KLD /= batch_size in old versions of pytorch/examples, issue 290"
+    seen = "zfjsail/gae-pytorch issue 3: the KL is a mean over nodes, divided by their number (there for a weight, says its author)"
     caught_by = "the loss does not depend on how a batch is split"
     harm = "The learning rate of SGD is 100 times smaller than it says.  Adam hides it; clipping and weight decay do not."
     least = 50.0
@@ -103,7 +93,7 @@ class WarmupNeverEnds(Specimen):
     """the KL's warm-up counts the steps of the epoch: beta never stays 1"""
 
     name = "warmup-never-ends"
-    seen = "schedules fed with the batch index; cyclical annealing by accident"
+    seen = "valdersoul/bn-vae issue 1: the weight is set back in every step of the epoch that restarts it"
     caught_by = "limits: the weight rises from 0, and is 1 after the warm-up"
     harm = "beta is 1/2 on average and falls to 0 every epoch: the codes are finer than they are worth."
     least = 0.3
@@ -140,7 +130,7 @@ class LogKForgotten(Specimen):
     """the importance-weighted bound lacks - log k"""
 
     name = "log-k-forgotten"
-    seen = "reports of log-likelihoods that rise with log k; AntixK/PyTorch-VAE issue 53"
+    seen = "the first draft in YosefLab/scVI-dev issue 8; the second, in scverse/scvi-tools issue 13, has it"
     caught_by = "identity: the mean of k equal weights is that weight"
     harm = "Training does not notice, since the gradient is the same.  The bound that is printed is log 50 nats too good."
     least = 3.9
@@ -186,7 +176,7 @@ class LogWeightsUpsideDown(Specimen):
     """the importance weight is p(x|z) q(z|x) / p(z), for p(z) / q(z|x)"""
 
     name = "weights-upside-down"
-    seen = "AntixK/PyTorch-VAE issues 34, 53"
+    seen = "AntixK/PyTorch-VAE, models/iwae.py: the weights are the softmax of the losses, so that the worst sample has the largest"
     caught_by = "integration: the mean of the weights is p(x)"
     harm = "The bound is none: it pays for a posterior far from the prior, and training goes there without end."
     least = 1000.0
@@ -210,7 +200,7 @@ class MeanForSample(Specimen):
     """the 'ELBO' is evaluated at the posterior's mean, without drawing z"""
 
     name = "mean-for-sample"
-    seen = "AntixK/PyTorch-VAE issues 62, 86"
+    seen = "pytorch/examples pull request 226: the mean in evaluation, until pull request 419; AntixK/PyTorch-VAE issue 62 asks"
     caught_by = "the identity log p(x) - ELBO = KL(q || p(z|x))"
     harm = "The number that is printed is no bound: it is nats better than the ELBO of the same model."
     least = 1.0
@@ -239,7 +229,7 @@ class SkipConnection(Specimen):
     """a skip connection hands the decoder the image that it is to explain"""
 
     name = "decoder-sees-the-answer"
-    seen = "U-Net blocks between encoder and decoder; a label, or a mask, that is computed from the target and given to the decoder"
+    seen = "nv-tlabs/LION issue 82; Virtsionis/torch-nilm issue 13; a label, or a mask, that is computed from the target"
     caught_by = "p(x|z), summed over all images, is 1"
     harm = "The training loss is splendid and the latents carry nothing: without the answer there is nothing to decode from."
     least = 20.0

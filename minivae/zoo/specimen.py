@@ -1,5 +1,6 @@
 """What a specimen of the zoo is: a mistake that somebody made, the right thing beside it, and the check that tells them apart."""
 
+import functools
 import inspect
 import math
 import textwrap
@@ -44,6 +45,12 @@ class Specimen:
     @staticmethod
     def training(f: Callable[..., Any]) -> dict[str, float]:
         raise NotImplementedError
+
+    @classmethod
+    @functools.cache
+    def effect(cls) -> tuple[dict[str, float], dict[str, float]]:
+        """The training with the bug and the training with the fix."""
+        return cls.training(cls.bug), cls.training(cls.fix)
 
     @classmethod
     def says(cls) -> str:

@@ -54,6 +54,13 @@ def test_the_parts_are_the_integrals():
     assert_allclose(found.kl, information + correlation + sum(dimensions), rtol=1e-9)  # the judge's parts sum to it, too
 
 
+def test_the_draws_are_those_of_the_posteriors():
+    """mean + sigma eps, from the stream that is given: as a Gaussian draws."""
+    z = Gaussian(MEAN, LOGVAR).sample(Stream(0), (3,)).data.reshape(-1, 2)
+    joint, marginals = log_aggregate(z, MEAN, LOGVAR)
+    assert_allclose(elbo_surgery(MEAN, LOGVAR, Stream(0), samples=3).total_correlation, (joint - marginals.sum(axis=1)).mean(), rtol=1e-12)
+
+
 def test_the_errors_are_standard_errors():
     """Of 100 estimates; their spread is estimated to a fourteenth.  The draws are a fixed number from each Gaussian, which only helps."""
     exact = by_integration(MEAN, SIGMA)

@@ -78,6 +78,7 @@ def test_gradient_is_the_complex_step(name, data, seed):
     case, rng = data.draw(cases(name)), np.random.default_rng(seed)
     u = direction(rng, value(case))
     g = pulled_back(case, u)
+    assert [part.shape for part in g] == [x.shape for x in active(case)]
     columns = [(inner(u, column), inner(u, column, abs)) for column in (pushed_forward(case, v) for v, _, _ in basis(g))]
     flat = np.concatenate([part.ravel() for part in g])
     scale = max((size for _, size in columns), default=0)
