@@ -162,10 +162,10 @@ for ax, latent in zip(fig.subplots(1, 2, sharex=True), (2, 16), strict=True):
     calm(ax)
 stage.save(fig, asked.out / "gaps_distances.png")
 
-fig = Figure(figsize=(7.5, 6.7), layout="constrained", facecolor="white")
+fig = Figure(figsize=(7.5, 6.8), layout="constrained", facecolor="white")
 ax = fig.add_subplot()
 H, W, _ = digits.image_shape
-ax.imshow(np.vstack([np.hstack(list(images[..., 0])) for images in pictures.values()]), cmap="gray", vmin=0, vmax=1)
+ax.imshow(np.vstack([np.hstack(list(images[..., 0])) for images in pictures.values()]), cmap="gray", vmin=0, vmax=1, aspect="auto")
 ax.set_yticks(H * (np.arange(len(pictures)) + 0.5), [f"{kind} of {n}: {source}" for n, kind, source in pictures], fontsize=SMALL)
 ax.set_xticks([])
 ax.set_title("Decoded from codes of ...", fontsize=TITLE, color=INK)
