@@ -134,7 +134,7 @@ near, far = mean_distance(2, "VAE", "N(0, I)"), mean_distance(2, "AE", "N(0, I)"
 stage.claim(f"2 latents: decoded from N(0, I), the autoencoder is further from digits: {far:.2f}, the VAE {near:.2f}", far > near)
 for latent in (2, 16):
     many, few = share(2, latent, "VAE", "N(0, I)"), share(2, latent, "AE", "N(0, I)")
-    stage.claim(f"{latent} latents: and covers fewer: {few:.2f}, the VAE {many:.2f}", many > few + 0.1)
+    stage.claim(f"{latent} latents: and covers fewer: {few:.2f}, the VAE {many:.2f}", many > few + stage.pick(asked, 0.05, 0.1, 0.1))
 near, far = mean_distance(16, "VAE", "N(0, I)"), mean_distance(16, "AE", "a fitted Gaussian")
 stage.claim(f"16 latents: even from a Gaussian fitted to its codes the autoencoder is further: {far:.2f}, the VAE {near:.2f}", far > near)
 many, few = share(2, 16, "VAE", "N(0, I)"), share(2, 16, "AE", "a fitted Gaussian")
@@ -162,10 +162,10 @@ for ax, latent in zip(fig.subplots(1, 2, sharex=True), (2, 16), strict=True):
     calm(ax)
 stage.save(fig, asked.out / "gaps_distances.png")
 
-fig = Figure(figsize=(7.5, 6.7), layout="constrained", facecolor="white")
+fig = Figure(figsize=(7.5, 6.8), layout="constrained", facecolor="white")
 ax = fig.add_subplot()
 H, W, _ = digits.image_shape
-ax.imshow(np.vstack([np.hstack(list(images[..., 0])) for images in pictures.values()]), cmap="gray", vmin=0, vmax=1)
+ax.imshow(np.vstack([np.hstack(list(images[..., 0])) for images in pictures.values()]), cmap="gray", vmin=0, vmax=1, aspect="auto")
 ax.set_yticks(H * (np.arange(len(pictures)) + 0.5), [f"{kind} of {n}: {source}" for n, kind, source in pictures], fontsize=SMALL)
 ax.set_xticks([])
 ax.set_title("Decoded from codes of ...", fontsize=TITLE, color=INK)
