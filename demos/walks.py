@@ -108,7 +108,7 @@ stage.claim(f"on the arc it is at least |a||b|, for each of {pairs} pairs: {rati
 # %%
 # Now test digits.  The mean codes of two, and what the decoder makes of the way between them.  A pixel with the mean p has the variance
 # p (1 - p): where that is large the decoder is not sure what to draw, and the picture is blurred.  On the line it is so in the middle; on
-# the arc it is not.  The judge is less sure on the way than at the ends, on both ways: to be sharp is not to be a digit.
+# the arc it hardly is.  The judge is less sure on the way than at the ends, on both ways: to be sharp is not to be a digit.
 
 order = root.split("pairs").permutation(len(z))
 from_, to = z[order[: len(z) // 2]], z[order[len(z) // 2 : 2 * (len(z) // 2)]]
