@@ -74,7 +74,7 @@ class Ledger:
         buffers = {n: owner.ravel("K") for n, ref in enumerate(self.owners) if n not in own and (owner := ref()) is not None}
         moved = [n for n in range(len(self.owners)) if n not in buffers]
         offsets, size = layout(*([times[n] for n in moved] for times in (self.sizes, self.first, self.last)))
-        memory = np.empty(size + ALIGNMENT, np.uint8)
+        memory = np.full(size + ALIGNMENT, 255, np.uint8)  # NaN: what no call writes is no number, least of all by chance the right one
         memory = memory[-memory.__array_interface__["data"][0] % ALIGNMENT :]
         return Block(buffers | {n: memory[at:] for n, at in zip(moved, offsets, strict=True)})
 

@@ -146,7 +146,7 @@ def softmax_numba(x, axis=-1):
         return value, (None, *saved)
     moved = np.moveaxis(x, axis, -1)
     y = kernels.softmax(moved.reshape(-1, moved.shape[-1]))
-    return np.moveaxis(y.reshape(moved.shape), -1, axis), (y, axis)
+    return np.ascontiguousarray(np.moveaxis(y.reshape(moved.shape), -1, axis)), (y, axis)
 
 
 def softmax_numba_vjp(g, y, *saved):
@@ -155,7 +155,7 @@ def softmax_numba_vjp(g, y, *saved):
     (axis,) = saved
     moved = np.moveaxis(g, axis, -1)
     gx = kernels.softmax_vjp(moved.reshape(y.shape), y)
-    return (np.moveaxis(gx.reshape(moved.shape), -1, axis),)
+    return (np.ascontiguousarray(np.moveaxis(gx.reshape(moved.shape), -1, axis)),)
 
 
 compiled_leaky_relu, compiled_elu = compiled("leaky_relu"), compiled("elu")

@@ -114,7 +114,7 @@ def logsumexp_numba_vjp(g, lines, *saved):
     gx = kernels.logsumexp_vjp(g.reshape(-1), lines)
     if axis is None:
         return (gx.reshape(shape),)
-    return (np.moveaxis(gx.reshape([*np.delete(shape, axis), shape[axis]]), -1, axis),)
+    return (np.ascontiguousarray(np.moveaxis(gx.reshape([*np.delete(shape, axis), shape[axis]]), -1, axis)),)
 
 
 sum = Op("sum", numpy=(sum_reference, sum_vjp))

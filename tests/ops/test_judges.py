@@ -92,6 +92,10 @@ JUDGES = {
     "reparameterize": lambda mean, logvar, eps: mean + np.sqrt(np.exp(logvar)) * eps,
     "gaussian_log_prob": lambda x, mean, logvar, event_ndim: over_event(scipy.stats.norm.logpdf(x, mean, np.exp(logvar / 2)), event_ndim),
     "gaussian_kl_standard": gaussian_kl,
+    "sample_and_kl": lambda mean, logvar, eps, event_ndim: (
+        mean + np.sqrt(np.exp(logvar)) * eps,
+        gaussian_kl(mean, logvar, event_ndim),
+    ),
     "batch_norm": batch_norm,
     "layer_norm": lambda x, gamma, beta, eps: normalized(x, gamma, beta, eps, -1),
 }
