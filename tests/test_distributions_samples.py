@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, special, stats
 
 from minivae import Stream, Tensor, gradients, ops
-from minivae.distributions import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian
+from minivae.distributions import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian, kl
 
 RARE = 1e-4
 DTYPES = [np.float32, np.float64]
@@ -248,3 +248,12 @@ def test_slopes_reach_the_loss_through_any_later_op():
     for_mean, for_logvar = gradients(ops.square(Gaussian(mean, logvar).sample(Stream(11))).sum(), [mean, logvar])
     for g, expected in ((for_mean, 1.6), (for_logvar, math.exp(-0.6))):
         assert abs(g.mean() - expected) < 5 * g.std() / math.sqrt(N)
+
+
+@pytest.mark.parametrize("shapes", [((4, 3), (4, 3)), ((4, 3), (3,))])
+def test_gaussian_sample_and_kl_in_one_pass_are_the_two(shapes):
+    rng = np.random.default_rng(0)
+    q = Gaussian(*(rng.normal(size=shape) for shape in shapes))
+    z, divergence = q.sample_and_kl(Stream(7))
+    np.testing.assert_allclose(z.data, q.sample(Stream(7)).data, rtol=1e-12)
+    np.testing.assert_allclose(divergence.data, kl(q, StandardGaussian()).data, rtol=1e-12)
