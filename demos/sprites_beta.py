@@ -68,7 +68,7 @@ def trained(beta: float, stages: int, lr: float) -> VAE:
     bar = tqdm(range(trainer.epochs_done, stages), desc=f"beta = {beta:g}", unit=f"x{per} steps", leave=False, delay=2)
     for part in bar:
         terms = trainer.epoch(images(order[part * per * 64 : (part + 1) * per * 64]))
-        bar.set_postfix(loss=f"{terms['loss']:.1f}")
+        bar.set_postfix(loss=f"{terms['loss']:.1f}", refresh=False)
         if asked.full:
             checkpoint.save(kept, *trainer.state())
     return model

@@ -52,7 +52,7 @@ def train(
     reports = []
     for _ in bar:
         reports.append(trainer.epoch(images, conditions=conditions))
-        bar.set_postfix(loss=f"{reports[-1]['loss']:.1f}")
+        bar.set_postfix(loss=f"{reports[-1]['loss']:.1f}", refresh=False)
     return reports
 
 
