@@ -118,7 +118,7 @@ class Recording:
 
     def settle(self) -> None:
         """Lay the arrays out, in memory that the step itself has given back by now."""
-        array = self.ledger.settle(_leaves(self.returned, Place)).array
+        array = self.ledger.settle(_leaves(self.returned, Place))
         self.program = [(call, _map(array, arguments)) for call, arguments in self.calls]
         results, self.gradients = _map(array, self.returned)
         self.results = _map(constant, results)
@@ -137,7 +137,7 @@ class Recording:
         given = _leaves(arguments)
         self.ledger.keep(given)
         result = _with_arrays(function(*arguments, **options))
-        if self.kernels and hasattr(getattr(function, "func", function), "kernels_only"):
+        if self.kernels and hasattr(getattr(function, "func", function), "kernels_only") and all(map(_in_rows, given)):
             for kernel, inputs in self.kernels:
                 self.note(kernel, *inputs)
         else:
@@ -164,6 +164,11 @@ def _again(function: Callable, arguments: tuple, options: dict, new: list[tuple[
         for branch in path:
             a = a[branch]
         own[...] = a
+
+
+def _in_rows(a: np.ndarray) -> bool:
+    """Whether kernels take it as it lies: what is strewn otherwise NumPy copies first, and a recording of the kernels would miss that."""
+    return a.flags.c_contiguous or (a.ndim == 2 and a.strides[1] == a.itemsize)
 
 
 def _paths(tree: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:

@@ -5,7 +5,7 @@ that a recording needs no more memory than the step.  Afterwards it knows from w
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,33 +65,29 @@ class Ledger:
         self.sizes.append(owner.nbytes)
         return number
 
-    def settle(self, results: Sequence["Place | np.ndarray"]) -> "Block":
-        """Give every buffer its memory.  Results are never overwritten; a buffer that somebody else still holds stays where it is."""
-        for place in results:
-            if isinstance(place, Place):
-                self.last[place.buffer] = len(self.owners) + max(self.last)
+    def settle(self, results: Sequence["Place | np.ndarray"]) -> Callable[[Any], Any]:
+        """Give every buffer its memory.  Returns what makes a Place its array, and leaves anything else as it is.
+
+        Results are in use to the end.  A buffer that somebody else still holds stays where it is.
+        """
         own = {place.buffer for place in results if isinstance(place, Place)}
+        for n in own:
+            self.last[n] = max(self.last)
         buffers = {n: owner.ravel("K") for n, ref in enumerate(self.owners) if n not in own and (owner := ref()) is not None}
         moved = [n for n in range(len(self.owners)) if n not in buffers]
         offsets, size = layout(*([times[n] for n in moved] for times in (self.sizes, self.first, self.last)))
         memory = np.full(size + ALIGNMENT, 255, np.uint8)  # NaN: what no call writes is no number, least of all by chance the right one
         memory = memory[-memory.__array_interface__["data"][0] % ALIGNMENT :]
-        return Block(buffers | {n: memory[at:] for n, at in zip(moved, offsets, strict=True)})
+        buffers |= {n: memory[at:] for n, at in zip(moved, offsets, strict=True)}
 
+        def array(place: Any) -> Any:
+            if not isinstance(place, Place):
+                return place
+            a: np.ndarray = np.ndarray(place.shape, place.dtype, buffers[place.buffer], place.offset, place.strides)
+            a.flags.writeable = place.writeable
+            return a
 
-class Block:
-    """The memory of a settled Ledger."""
-
-    def __init__(self, buffers: dict[int, np.ndarray]):
-        self.buffers = buffers
-
-    def array(self, place: Any) -> Any:
-        """The array that a Place describes; anything else as it is."""
-        if not isinstance(place, Place):
-            return place
-        a: np.ndarray = np.ndarray(place.shape, place.dtype, self.buffers[place.buffer], place.offset, place.strides)
-        a.flags.writeable = place.writeable
-        return a
+        return array
 
 
 def layout(sizes: Sequence[int], first: Sequence[int], last: Sequence[int]) -> tuple[list[int], int]:

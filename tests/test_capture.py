@@ -95,6 +95,23 @@ def test_what_cannot_be_recorded_stays_eager_and_says_so(why):
     assert "a replay differs from the step" in step.why_eager
 
 
+def test_gradients_that_lie_strewn_are_captured():
+    """The gradient of the log-likelihoods comes transposed: before the kernel NumPy puts it in order."""
+    l, x = (
+        mv.Tensor(np.linspace(-2, 2, 4 * 3 * 6, dtype=np.float32).reshape(4, 3, 6)),
+        np.linspace(0, 1, 18, dtype=np.float32).reshape(3, 6),
+    )
+    weights = np.arange(12, dtype=np.float32).reshape(3, 4)
+    step = captured(lambda x: (ops.transpose(ops.bernoulli_log_prob(l, x)) * weights).sum(), [l])
+    for _ in range(4):
+        x = x[::-1].copy()
+        loss, (g,) = step(x)
+        eager, (exact,) = step.eager(x)
+        np.testing.assert_array_equal(g, exact)
+        assert loss.item() == eager.item()
+    assert step.why_eager == ""
+
+
 def test_dropout_and_two_streams_fall_back_or_agree():
     model = nn.Sequential(nn.Dense(6, 5, mv.Stream(0), "relu"), nn.Dropout(0.5, mv.Stream(3)), nn.Dense(5, 1, mv.Stream(1)))
     twin = nn.Sequential(nn.Dense(6, 5, mv.Stream(0), "relu"), nn.Dropout(0.5, mv.Stream(3)), nn.Dense(5, 1, mv.Stream(1)))

@@ -40,8 +40,7 @@ def test_places_describe_views_and_a_result_keeps_its_memory():
     made.append(ledger.place(b, 2))
     result = ledger.place(np.zeros((2, 2), np.float32), 1)
     del a, b
-    block = ledger.settle([result])
-    view, whole, other, kept = map(block.array, [*made, result])
+    view, whole, other, kept = map(ledger.settle([result]), [*made, result])
     whole[...] = np.arange(12.0).reshape(3, 4)
     np.testing.assert_array_equal(view, np.arange(12.0).reshape(3, 4).T[1:, ::2])
     assert np.may_share_memory(whole, other)
@@ -50,12 +49,18 @@ def test_places_describe_views_and_a_result_keeps_its_memory():
     assert kept.dtype == np.float32
 
 
+def test_what_no_call_writes_is_not_a_number():
+    ledger = Ledger()
+    place = ledger.place(np.ones((3, 2)), 0)
+    assert np.isnan(ledger.settle([])(place)).all()
+
+
 def test_what_somebody_holds_is_not_moved():
     ledger, held, outside = Ledger(), np.ones(5), np.ones(6)
     ledger.keep([outside])
     assert ledger.place(outside[1:], 0) is not None
     place = ledger.place(held, 0)
-    assert ledger.settle([]).array(place).ctypes.data == held.ctypes.data
+    assert ledger.settle([])(place).ctypes.data == held.ctypes.data
 
 
 def test_a_recording_needs_less_memory_than_its_arrays():

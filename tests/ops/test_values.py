@@ -294,3 +294,13 @@ def test_nan_passes_through_fused_activations():
     for activation in (None, "relu", "tanh", "sigmoid"):
         assert np.isnan(run(ops.dense, x, x, activation=activation)).all()
         assert np.isnan(run(ops.conv2d, x[None, None], x[None, None], activation=activation)).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_gradients_of_sections_are_joined_without_a_copy_only_where_they_lie(axis):
+    whole = np.arange(24.0).reshape(4, 6).copy()
+    parts = np.split(whole, 2, axis)
+    vjp = ops.split.reference[1]
+    assert vjp(tuple(parts), axis)[0] is whole
+    for others in ((parts[1], parts[0]), (parts[0], parts[0]), tuple(np.split(whole, 2, 1 - axis)), (parts[0].copy(), parts[1])):
+        np.testing.assert_array_equal(vjp(others, axis)[0], np.concatenate(others, axis))
