@@ -16,7 +16,7 @@ import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import VAE, Stream, losses, no_graph, plots
+from minivae import VAE, Stream, losses, no_grad, plots
 from minivae.data import binarize, to_float
 from minivae.evaluate import elbo_surgery
 from minivae.models import activity
@@ -69,9 +69,9 @@ for i, beta in enumerate(betas):
     rate[i], distortion[i] = seen["kl"], seen["reconstruction"]
     test_rate[i], test_distortion[i] = unseen["kl"], unseen["reconstruction"]
     active[i] = activity(model, to_float(train[:1000]), rng.split("activity")).active.sum()
-    with no_graph():
+    with no_grad():
         q = model.encode(to_float(train[:1000]))
-        means = model.images(model.draw(rng.split("draws"), 500))
+        means = model.decode_mean(model.sample_prior(rng.split("draws"), 500))
         rebuilt.append(model.reconstruct(to_float(test[:6])))
     spread[i] = elbo_surgery(q.mean.data, q.logvar.data, rng.split("surgery")).dimension_kl.sum()
     strange[i] = nearest(binarize(means, rng.split("bits")))

@@ -15,7 +15,7 @@ digit given to another.  A classifier that has only seen real digits judges what
 import numpy as np
 import stage
 
-from minivae import Stream, no_graph, plots
+from minivae import Stream, no_grad, plots
 from minivae.data import to_float
 from minivae.distributions import Categorical
 from minivae.models import CVAE
@@ -40,7 +40,7 @@ def log_prob(at: np.ndarray):
 
 def agreement(images: np.ndarray, labels: np.ndarray) -> float:
     """The share of the images that the judge reads as the labels."""
-    with no_graph():
+    with no_grad():
         return float((judge(images).data.argmax(axis=1) == labels).mean())
 
 
@@ -57,8 +57,8 @@ terms = stage.train(model, digits.train_images, epochs, digits.train_labels, **s
 print(f"-ELBO {terms['loss']:.1f} nats, of which the KL is {terms['kl']:.1f}")
 
 wanted = np.arange(1000) % 10
-told = model.given(wanted)
-drawn = told.images(told.draw(rng.split("prior"), len(wanted)))
+conditioned = model.condition(wanted)
+drawn = conditioned.decode_mean(conditioned.sample_prior(rng.split("prior"), len(wanted)))
 agrees, least = agreement(drawn, wanted), stage.pick(asked, 0.85, 0.9, 0.95)
 stage.claim(f"the judge agrees with {agrees:.1%} of the digits on demand, at least {least:.0%}", agrees >= least)
 stage.save(plots.samples(drawn[:100], "Digits on demand: each column was asked for its digit"), asked.out / "digits_on_demand.png")
@@ -68,9 +68,9 @@ stage.save(plots.samples(drawn[:100], "Digits on demand: each column was asked f
 # versions rises and falls together.
 
 images, labels = to_float(digits.test_images[:200]), digits.test_labels[:200]
-with no_graph():
-    z = model.given(labels).encode(images).mean.data
-each = np.stack([model.given(np.array([digit])).images(z) for digit in range(10)], axis=1)  # (200, 10, H, W, C)
+with no_grad():
+    z = model.condition(labels).encode(images).mean.data
+each = np.stack([model.condition(np.array([digit])).decode_mean(z) for digit in range(10)], axis=1)  # (200, 10, H, W, C)
 same = agreement(each.reshape(-1, *digits.image_shape), np.tile(np.arange(10), len(z)))
 stage.claim(f"with the style of a test digit and another label, the judge sees that label: {same:.1%}", same >= least - 0.05)
 ink = each.sum(axis=(2, 3, 4))

@@ -16,7 +16,7 @@ import numpy as np
 import stage
 from tqdm import tqdm
 
-from minivae import Stream, no_graph, plots
+from minivae import Stream, no_grad, plots
 from minivae.data import Sprites, to_float
 from minivae.evaluate.disentanglement import dci, mig, sap
 from minivae.evaluate.interventions import beta_vae_score, factor_vae_score
@@ -65,7 +65,7 @@ def network() -> VAE:
 
 def codes(model: VAE) -> np.ndarray:
     """The mean of q(z | x) for every image.     -> (N, 10)"""
-    with no_graph():
+    with no_grad():
         return np.concatenate([model.encode(to_float(part)).mean.data for part in np.array_split(data, len(data) // 500 + 1)])
 
 

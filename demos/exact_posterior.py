@@ -17,7 +17,7 @@ import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import VAE, Stream, data, kl, no_graph, plots
+from minivae import VAE, Stream, data, kl, no_grad, plots
 from minivae.evaluate import inference_gaps, log_likelihood
 from minivae.plots.layout import INK, SMALL, TEXT, TITLE
 from minivae.quadrature import hermite_expectation
@@ -56,7 +56,7 @@ first = slice(count)  # the averages are over these
 
 
 def exact_elbo(nodes: int) -> np.ndarray:
-    with no_graph():
+    with no_grad():
         return hermite_expectation(gaps.q, lambda z: model.decode(z).log_prob(x), nodes) - kl(gaps.q, model.prior).data
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import VAE, Stream, no_graph, plots
+from minivae import VAE, Stream, no_grad, plots
 from minivae.data import to_float
 from minivae.evaluate import nearest, precision_coverage
 from minivae.models import AE
@@ -38,7 +38,7 @@ def trained(kind: type[VAE], latent: int) -> VAE:
 
 
 def codes(model: VAE, images: np.ndarray) -> np.ndarray:
-    with no_graph():
+    with no_grad():
         return model.encode(images).mean.data
 
 
@@ -75,8 +75,8 @@ for kind, title in (("AE", "autoencoder"), ("VAE", "VAE")):
     mean = codes(model, train)
     where, radii = gaps(mean)
     sizes[kind] = radii / np.sqrt(mean.var(axis=0).mean())
-    panels[f"{title}: the gaps in its map"] = mean, where, model.images(where.astype(np.float32))
-    off = nearest(model.images(where.astype(np.float32)), train)
+    panels[f"{title}: the gaps in its map"] = mean, where, model.decode_mean(where.astype(np.float32))
+    off = nearest(model.decode_mean(where.astype(np.float32)), train)
     print(f"{title}: discs without a code, in standard deviations of the codes: {', '.join(f'{r:.2f}' for r in sizes[kind])}")
     print(f"    what is decoded there is {off.mean():.2f} from the nearest digit")
 stage.save(plots.places(panels, digits.train_labels[: len(train)], digits.label_names), asked.out / "gaps_maps.png")
@@ -106,7 +106,7 @@ for (kind, latent), model in models.items():
     fitted = mean.mean(axis=0) + draws @ np.linalg.cholesky(np.cov(mean.T)).T
     of_test = codes(model, test)
     for source, z in {"test images": of_test, "N(0, I)": draws, "a fitted Gaussian": fitted, "N(0, 100 I)": 10 * draws}.items():
-        images = model.images(z.astype(np.float32))
+        images = model.decode_mean(z.astype(np.float32))
         found[latent, kind, source] = nearest(images, train), *precision_coverage(images, train[:2000])
         pictures[latent, kind, source] = images[:14]
         row(f"{kind} of {latent}, codes of {source}", *found[latent, kind, source])

@@ -20,12 +20,12 @@ import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import Stream, Trainer, TrainingConfig, no_graph
+from minivae import Stream, Trainer, TrainingConfig, no_grad
 from minivae.data import binarize, to_float
 from minivae.evaluate import log_likelihoods
 from minivae.models import VAE
 from minivae.plots.layout import FAINT, INK, TEXT, TITLE, calm
-from minivae.training import checkpoint
+from minivae.runs import checkpoint
 
 PUBLISHED = {1: (86.76, 19), 5: (85.54, 22), 50: (84.78, 25)}  # nats, active units
 
@@ -94,7 +94,7 @@ def judged(model: VAE) -> np.ndarray:
 
 def spread(model: VAE) -> np.ndarray:
     """How much the code of an image varies with the image: the variance of q's mean, by latent.     (K,)"""
-    with no_graph():
+    with no_grad():
         return model.encode(x).mean.numpy().var(axis=0)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import Stream, losses, no_graph, plots
+from minivae import Stream, losses, no_grad, plots
 from minivae.data import batch_indices, to_float
 from minivae.distributions import Bernoulli
 from minivae.evaluate import log_likelihood
@@ -88,7 +88,7 @@ def cvae(c: np.ndarray, x: np.ndarray, prior: str) -> CVAE:
 def nats(model: CVAE, c: np.ndarray, x: np.ndarray) -> np.ndarray:
     """-log p(x | c), estimated.     -> (N,)"""
     parts = batch_indices(len(x), 500)
-    return -np.concatenate([log_likelihood(model.given(c[at]), to_float(x[at]), rng.split("weighing"), samples) for at in parts])
+    return -np.concatenate([log_likelihood(model.condition(c[at]), to_float(x[at]), rng.split("weighing"), samples) for at in parts])
 
 
 def with_error(nats: np.ndarray) -> tuple[float, float]:
@@ -101,7 +101,7 @@ for number in quadrants:
     given = known(number)
     (c, x), (c_test, x_test) = cut(train, given), cut(test, given)
     net, model = network(c, x), cvae(c, x, "learned")
-    with no_graph():
+    with no_grad():
         blur = Bernoulli(net(to_float(c_test)), 3)
     plain = -blur.log_prob(to_float(x_test)).data
     bound, ours = losses(model, x_test, conditions=c_test)["loss"], nats(model, c_test, x_test)
@@ -110,8 +110,8 @@ for number in quadrants:
     less = "{:.1f} ± {:.1f} less".format(*saved[number])
     print(f"{number} given: network {plain.mean():.1f} nats; CVAE {ours.mean():.1f}, {less}; its bound {bound:.1f}")
 
-    told = model.given(c_test[:200])
-    draws = np.stack([told.images(told.draw(rng.split(f"draw {i}"), 200)) for i in range(50)])  # (50, 200, M, 1, C)
+    c = model.condition(c_test[:200])
+    draws = np.stack([c.decode_mean(c.sample_prior(rng.split(f"draw {i}"), 200)) for i in range(50)])  # (50, 200, M, 1, C)
     whole = joined(to_float(c_test[:200]), draws, given)
     corner = whole[:, :, H // 2 :, W // 2 :]  # missing whatever is given
     mean = corner.mean(axis=0)

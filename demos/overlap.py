@@ -20,7 +20,7 @@ import stage
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from minivae import VAE, Adam, Stream, Tensor, gradients, no_graph, ops
+from minivae import VAE, Adam, Stream, Tensor, gradients, no_grad, ops
 from minivae.data import to_float
 from minivae.nn import Dense, Sequential
 from minivae.plots.layout import INK, SMALL, TEXT, TITLE, calm
@@ -77,7 +77,7 @@ rows = fig.subplots(3, len(decoders), sharex="col", height_ratios=(0.55, 2, 1))
 for column, (sigma, net) in enumerate(decoders.items()):
     z = np.linspace(-1 - 2 * sigma, 1 + 2 * sigma, 161)
     w, seen = share(z, 1.0, sigma), (density(z, -1, sigma) + density(z, 1, sigma)) / 2
-    with no_graph():
+    with no_grad():
         images = net(z[:, None].astype(np.float32)).data.astype(np.float64)
     to_zero, to_one = (((images - x) ** 2).sum(axis=1) for x in (zero, one))
     error, theory = (1 - w) * to_zero + w * to_one, w * (1 - w) * D2
@@ -150,14 +150,14 @@ model = VAE(digits.image_shape, rng.split("weights"), latent=1, hidden=(200,))
 stage.train(model, train_images, stage.pick(asked, 60, 150, 25), batch_size=50, lr=2e-3, seed=asked.seed)
 train_images, labels = train_images[:3000], labels[:3000]
 pixels = to_float(train_images).reshape(len(labels), -1).astype(np.float64)
-with no_graph():
+with no_grad():
     q = model.encode(to_float(train_images))
     mean, sigma = q.mean.data[:, 0].astype(np.float64), q.sigma.data[:, 0].astype(np.float64)
 z = np.linspace(*np.quantile(mean, [0.002, 0.998]), 241)
 by_image = density(z[:, None], mean, sigma) / len(labels)  # (Z, N), sums to q(z)
 q_z = by_image.sum(axis=1)
 w = by_image / q_z[:, None]
-made = model.images(z[:, None].astype(np.float32)).reshape(len(z), -1).astype(np.float64)
+made = model.decode_mean(z[:, None].astype(np.float32)).reshape(len(z), -1).astype(np.float64)
 best, of_one = w @ pixels, w @ (labels == 1)
 error = w @ (pixels**2).sum(axis=1) - 2 * (made * best).sum(axis=1) + (made**2).sum(axis=1)
 excess = ((made - best) ** 2).sum(axis=1)

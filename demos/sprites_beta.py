@@ -18,11 +18,12 @@ import numpy as np
 import stage
 from tqdm import tqdm
 
-from minivae import Stream, no_graph, plots
+from minivae import Stream, no_grad, plots
 from minivae.data import Sprites, to_float
 from minivae.data.sprites import SHAPES, SIZES
 from minivae.models import VAE
-from minivae.training import Trainer, TrainingConfig, checkpoint
+from minivae.runs import checkpoint
+from minivae.training import Trainer, TrainingConfig
 
 asked = stage.options(__doc__)
 sprites = Sprites()
@@ -84,7 +85,7 @@ free = trained(0, stage.pick(asked, 4, 4, 6), stage.pick(asked, 2e-3, 1e-3, 1e-3
 
 def encoded(model: VAE, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means and variances of q(z | x).     -> (N, 10) both"""
-    with no_graph():
+    with no_grad():
         found = [model.encode(to_float(images(i))) for i in np.array_split(indices, len(indices) // 500 + 1)]
         return np.concatenate([q.mean.data for q in found]), np.exp(np.concatenate([q.logvar.data for q in found]))
 
@@ -106,7 +107,7 @@ def roles(model: VAE) -> plots.Roles:
     start, _ = encoded(model, sprites.index(np.array([[1, 3, 5, 16, 16]])))  # an ellipse in the middle
     z = np.tile(start[:, None], (10, len(moves), 1))
     z[np.arange(10), :, np.arange(10)] = moves
-    return plots.Roles(variances.mean(axis=0), place.T, curves, model.images(z))
+    return plots.Roles(variances.mean(axis=0), place.T, curves, model.decode_mean(z))
 
 
 found = {"β = 4": roles(beta_vae), "β = 0": roles(free)}

@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from minivae import VAE, Stream, Trainer, TrainingConfig, data, no_graph, plots
+from minivae import VAE, Stream, Trainer, TrainingConfig, data, no_grad, plots
 from minivae.evaluate import elbo_surgery
 from minivae.models import activity
 from minivae.plots.bars import PARTS
 from minivae.plots.layout import FAINT, INK, SMALL, TEXT, TITLE, calm
-from minivae.training.collapse import SILENT, alarm, measure
+from minivae.runs.collapse import SILENT, alarm, measure
 from minivae.training.loop import like
 
 asked = stage.options(__doc__)
@@ -91,7 +91,7 @@ print(f"{len(x)} test images: log N = {ceiling:.2f} nats\n beta      KL = inform
 cuts, uses, rounding, least = [], [], [], []
 for beta in betas:
     model = runs[beta][0]
-    with no_graph():
+    with no_grad():
         q = model.encode(x)
     mu, logvar = q.mean.numpy().astype(np.float64), q.logvar.numpy().astype(np.float64)
     cut, use = elbo_surgery(mu, logvar, Stream(asked.seed).split("surgery"), 4 if len(x) <= 500 else 1), activity(model, x, Stream(0))

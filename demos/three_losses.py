@@ -17,7 +17,7 @@ both.  Look at where the means of :math:`q(z \mid x)` go, how wide it is, and wh
 import numpy as np
 import stage
 
-from minivae import VAE, Adam, Stream, gradients, losses, no_graph, objectives, plots
+from minivae import VAE, Adam, Stream, gradients, losses, no_grad, objectives, plots
 from minivae.data import batches, to_float
 from minivae.evaluate import nearest, precision_coverage
 from minivae.evaluate.surgery import log_aggregate
@@ -57,7 +57,7 @@ models = {
 
 def codes(model: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations of q(z | x).     -> (N, 2) both"""
-    with no_graph():
+    with no_grad():
         q = model.encode(images)
         return q.mean.data.astype(np.float64), q.sigma.data.astype(np.float64)
 
@@ -77,7 +77,7 @@ stage.save(plots.codes(found, digits.test_labels[: len(test)], digits.label_name
 
 def reconstruction(model: VAE) -> float:
     """Test loss in nats, with the mean of q(z | x) for z."""
-    with no_graph():
+    with no_grad():
         return -float(model.decode(model.encode(test).mean).log_prob(test).data.mean())
 
 
@@ -105,7 +105,7 @@ stage.claim(f"every sigma within 0.05 of 1: {sigma.min():.4f} to {sigma.max():.4
 fresh = zip(model.decoder.parameters(), build(VAE, "regularizer only").decoder.parameters(), strict=True)
 stage.claim("no weight of the decoder has moved", all((now.data == before.data).all() for now, before in fresh))
 z1, z2, grid = plots.manifold_grid(12)
-untaught = model.images(grid.astype(np.float32))
+untaught = model.decode_mean(grid.astype(np.float32))
 
 optimizer, order, draws = Adam(model.decoder.parameters(), 1e-3), rng.split("order"), rng.split("draws")
 for _ in range(epochs // 3):
@@ -115,7 +115,7 @@ for _ in range(epochs // 3):
 mean_image = to_float(train_images).mean(axis=0, dtype=np.float64).clip(1e-6, 1 - 1e-6)
 least = -float((test * np.log(mean_image) + (1 - test) * np.log1p(-mean_image)).sum(axis=(1, 2, 3)).mean())
 taught = losses(model, digits.test_images[: len(test)])["reconstruction"]
-away = abs(model.images(grid.astype(np.float32)) - mean_image).mean()
+away = abs(model.decode_mean(grid.astype(np.float32)) - mean_image).mean()
 # the decoder still wanders by what a batch of 100 images says of the mean: 0.02 a pixel is a fifth of the mean pixel's own 0.13
 stage.claim(f"taught on these codes, it decodes the mean image: {away:.4f} away from it a pixel", away < 0.02)
 stage.claim(f"at a loss of {taught:.1f} nats; the mean image has {least:.1f}", abs(taught / least - 1) < 0.02)
@@ -153,7 +153,7 @@ stage.claim(f"yet each code is narrow: the median sigma is {narrow:.3f}, below a
 
 
 def judged(model: VAE) -> tuple[float, float]:
-    images = model.images(drawn[:1000])
+    images = model.decode_mean(drawn[:1000])
     return float(nearest(images, train[:4500]).mean()), precision_coverage(images, train[:2000])[1]
 
 
@@ -163,7 +163,7 @@ for name, (distance, coverage) in decoded.items():
 (far, few), (near, many) = decoded["reconstruction only"], decoded["both"]
 stage.claim(f"drawn from the prior, both is nearer to real digits than reconstruction only: {near:.2f} < {far:.2f}", near < far)
 stage.claim(f"and covers more of them: {many:.0%}, against {few:.0%}", many > few + 0.1)
-panels = {name: model.images(grid.astype(np.float32)) for name, model in models.items()}
+panels = {name: model.decode_mean(grid.astype(np.float32)) for name, model in models.items()}
 panels = {"regularizer only, as trained": untaught, "regularizer only, decoder taught": panels.pop("regularizer only"), **panels}
 stage.save(plots.manifolds(panels, z1, z2), asked.out / "three_losses_prior.png")
 

@@ -23,7 +23,7 @@ import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import VAE, Stream, no_graph, plots
+from minivae import VAE, Stream, no_grad, plots
 from minivae.data import to_float
 from minivae.distributions import Categorical
 from minivae.evaluate import slant, thickness
@@ -57,19 +57,19 @@ stage.fit(judge, log_prob, len(train), stage.pick(asked, 6, 20, 5), root.split("
 
 def opinion(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The digit that the judge reads, and how sure it is.     (..., H, W, C) -> (...), (...)"""
-    with no_graph():
+    with no_grad():
         p = Categorical(judge(images.reshape(-1, *digits.image_shape))).probabilities.data.reshape(*images.shape[:-3], 10)
     return p.argmax(axis=-1), p.max(axis=-1)
 
 
 def codes(images: np.ndarray) -> np.ndarray:
-    with no_graph():
+    with no_grad():
         return model.encode(to_float(images)).mean.data
 
 
 def decoded(z: np.ndarray) -> np.ndarray:
-    with no_graph():
-        return model.images(z.astype(np.float32))
+    with no_grad():
+        return model.decode_mean(z.astype(np.float32))
 
 
 z = codes(test)
@@ -80,7 +80,7 @@ print(f"{(opinion(to_float(test))[0] == digits.test_labels[: len(test)]).mean():
 # New digits: codes from the prior.  Many of the pictures are digits, and some are none: the judge is less sure of them than of
 # reconstructions, since the codes of the data do not fill the prior evenly.
 
-drawn, again = decoded(model.draw(root.split("prior"), 1000).data), decoded(z)
+drawn, again = decoded(model.sample_prior(root.split("prior"), 1000).data), decoded(z)
 stage.save(plots.samples(drawn[:64], "Decoded draws from the prior"), asked.out / "walks_prior.png")
 sure = [float((opinion(images)[1] > 0.9).mean()) for images in (drawn, again)]
 stage.claim(f"the judge is sure of {sure[0]:.0%} of the new digits and of {sure[1]:.0%} of the reconstructions", 0.2 < sure[0] < sure[1])

@@ -2,14 +2,15 @@
 
 from . import data, evaluate, gradcheck, nn, ops, quadrature
 from .backend import set_backend, set_precision, use_backend, use_precision
-from .capture import captured
 from .distributions import kl
-from .engine import Op, Tensor, constant, gradients, no_graph
+from .engine import Op, Tensor, gradients, no_grad, stop_gradient
 from .errors import CheckpointError, DataError, MinivaeError, NonFiniteError, ShapeError, UsageError
 from .models import VAE
 from .objectives import elbo
 from .random import Stream
-from .training import SGD, Adam, AdamW, Run, Trainer, TrainingConfig, load_model, losses
+from .replay import captured
+from .runs import Run, load_model
+from .training import SGD, Adam, AdamW, Trainer, TrainingConfig, losses
 from .version import VERSION as __version__
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "UsageError",
     "__version__",
     "captured",
-    "constant",
     "data",
     "elbo",
     "evaluate",
@@ -41,11 +41,12 @@ __all__ = [
     "load_model",
     "losses",
     "nn",
-    "no_graph",
+    "no_grad",
     "ops",
     "quadrature",
     "set_backend",
     "set_precision",
+    "stop_gradient",
     "use_backend",
     "use_precision",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import ops
 from .backend import xp
-from .engine import Tensor, constant
+from .engine import Tensor, stop_gradient
 from .errors import ShapeError
 from .ops.densities import continuous_bernoulli_log_normalizer_vjp
 from .random import Stream
@@ -113,7 +113,7 @@ class StandardGaussian:
 
     def sample(self, rng: Stream, shape: tuple[int, ...], like: Any = None) -> Tensor:
         """Standard normal noise, a constant; dtype and device of `like`.     -> shape"""
-        return constant(rng.normal(shape, like=like))
+        return stop_gradient(rng.normal(shape, like=like))
 
 
 class Bernoulli:
@@ -135,7 +135,7 @@ class Bernoulli:
     def sample(self, rng: Stream) -> Tensor:
         """Zeros and ones, a constant.     -> (*batch, *event)"""
         mean = self.mean.data
-        return constant((rng.uniform(mean.shape, like=mean) < mean).astype(mean.dtype))
+        return stop_gradient((rng.uniform(mean.shape, like=mean) < mean).astype(mean.dtype))
 
 
 class ContinuousBernoulli:
@@ -151,7 +151,7 @@ class ContinuousBernoulli:
     def mean(self) -> Tensor:
         """E[x] = d log Z / dl = 1 / (1 - e^-l) - 1 / l, which is sigmoid(l) less the slope of log C; 1/2 at l = 0."""
         (slope,) = continuous_bernoulli_log_normalizer_vjp(1, _data(self.logits))
-        return constant(ops.sigmoid(self.logits).data - slope)
+        return stop_gradient(ops.sigmoid(self.logits).data - slope)
 
     def log_prob(self, x: Value) -> Tensor:
         """sum x l - log(1 + e^l) + log C(l).     x (*batch, *event) -> (*batch)"""
@@ -162,7 +162,7 @@ class ContinuousBernoulli:
 
     def sample(self, rng: Stream) -> Tensor:
         """By the inverse distribution function, log(1 + u (e^l - 1)) / l, with u uniform.     -> (*batch, *event)"""
-        logits = self.logits if isinstance(self.logits, Tensor) else constant(_data(self.logits))
+        logits = self.logits if isinstance(self.logits, Tensor) else stop_gradient(_data(self.logits))
         u = rng.uniform(logits.shape, like=logits.data)
         l = logits.data.real
         module = xp(l)

@@ -129,7 +129,7 @@ class Tensor:
         raise ShapeError("the truth of a Tensor is ambiguous; compare its .data, or use where(condition, a, b)")
 
 
-def constant(data: Array) -> Tensor:
+def stop_gradient(data: Array) -> Tensor:
     """A Tensor that no gradient flows to: the way to cut a graph."""
     return _made(data.data if isinstance(data, Tensor) else data, None, None, (), ())
 
@@ -226,7 +226,7 @@ def _part(whole: Tensor, index: int) -> Tensor:
 
 
 @contextmanager
-def no_graph() -> Iterator[None]:
+def no_grad() -> Iterator[None]:
     """Inside the block ops record nothing: evaluation costs no memory beyond its values."""
     token = _recording.set(False)
     try:
@@ -242,7 +242,7 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
     The graph is left as it was, so that it can be asked again for other params.  Any Tensor of the graph may be a param.
     """
     if not loss.number:
-        raise ShapeError("gradients: the loss depends on no variable; make it from Tensor(...) outside of no_graph()")
+        raise ShapeError("gradients: the loss depends on no variable; make it from Tensor(...) outside of no_grad()")
     if cotangent is None:
         if loss.data.size != 1:
             raise ShapeError(f"gradients: the loss has shape {loss.shape}; reduce it to one number, or pass a cotangent of its shape")

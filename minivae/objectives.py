@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from . import ops
 from .backend import xp
 from .distributions import Gaussian
-from .engine import Tensor, constant
+from .engine import Tensor, stop_gradient
 from .errors import UsageError
 from .random import Stream
 
@@ -56,7 +56,7 @@ def importance_weighted(model: Any, x: Any, rng: Stream, samples: int = 50) -> T
     log_likelihood = model.decode(z).log_prob(x)  # (k, N)
     log_ratio = model.prior.log_prob(z) - q.log_prob(z)
     loss = math.log(samples) - ops.logsumexp(log_likelihood + log_ratio, axis=0).mean()
-    return Terms(loss, constant(log_likelihood.data.mean(axis=0)), constant(-log_ratio.data.mean(axis=0)))
+    return Terms(loss, stop_gradient(log_likelihood.data.mean(axis=0)), stop_gradient(-log_ratio.data.mean(axis=0)))
 
 
 def regularizer(model: Any, x: Any, rng: Stream) -> Terms:
@@ -150,7 +150,7 @@ def factor_vae(model: Any, critic: Any, x: Any, others: Any, rng: Stream, gamma:
     logits = critic(z)
     terms = Terms((divergence - log_likelihood).mean() + logits.mean() * gamma, log_likelihood, divergence)
     shuffled = shuffle_latents(model.encode(others).sample(rng).data, rng)
-    true = critic(constant(z))
+    true = critic(stop_gradient(z))
     loss = ops.softplus(-true).mean() + ops.softplus(critic(shuffled)).mean()
     return terms, loss * 0.5
 

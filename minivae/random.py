@@ -22,7 +22,7 @@ from .kernels.gpu import step
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 MASK = 0xFFFFFFFF
-witness: ContextVar[Any] = ContextVar("witness", default=None)  # is told of every draw, while a step is captured
+on_draw: ContextVar[Any] = ContextVar("on_draw", default=None)  # is told of every draw, while a step is captured
 # stream -> (key, counter, step) as kernels/gpu/step.py takes them, while a step is captured on a GPU: there streams move on in its memory
 place: ContextVar[Any] = ContextVar("place", default=None)
 
@@ -89,7 +89,7 @@ class Stream:
 
     def _drawn(self, method: str, shape: tuple[int, ...] | int, like: Array | None) -> Array:
         numbers = getattr(self, method)((shape,) if isinstance(shape, int) else tuple(shape), like)
-        if (told := witness.get()) is not None:
+        if (told := on_draw.get()) is not None:
             told(self, method, like, numbers)
         return numbers
 

@@ -49,7 +49,7 @@ PROOF = (
     "test_mutation",
     "test_objectives",
     "test_quadrature",
-    "test_zoo",
+    "test_bugs",
 )
 
 

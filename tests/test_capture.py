@@ -5,9 +5,9 @@ import pytest
 
 import minivae as mv
 from minivae import nn, ops
-from minivae.capture import captured
 from minivae.kernels.cpu.jit import recorded
 from minivae.objectives import elbo, iwae
+from minivae.replay import captured
 
 MODELS = {
     "dense": {"image_shape": (9, 8, 1), "hidden": (16, 12), "latent": 3},
@@ -46,7 +46,7 @@ def test_replays_are_the_steps_to_the_bit(name, objective, backend):
     eager, losses, _ = train(name, objective, "eager", backend)
     replayed, again, step = train(name, objective, "captured", backend)
     assert step.why_eager == ""
-    assert sum(r.believed for r in step.recordings.values()) == 2  # both batch sizes
+    assert sum(r.verified for r in step.recordings.values()) == 2  # both batch sizes
     for a, b in zip(eager + losses, replayed + again, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minivae import Run, TrainingConfig, constant, data, elbo
+from minivae import Run, TrainingConfig, data, elbo, stop_gradient
 from minivae.cli import main
 from minivae.training import config
 
@@ -38,7 +38,7 @@ def test_a_right_gradient_is_a_table_a_verdict_and_a_v_curve(run, capsys, tmp_pa
 def test_a_wrong_gradient_exits_with_2_and_one_sentence(run, capsys, monkeypatch, tmp_path):
     def cut(model, x, rng, beta):
         terms = elbo(model, x, rng, beta)
-        return terms.reconstruction.mean() + beta * constant(terms.kl.data).mean()
+        return terms.reconstruction.mean() + beta * stop_gradient(terms.kl.data).mean()
 
     monkeypatch.setattr(config, "elbo", cut)
     assert main(["gradcheck", str(run), "--out", str(tmp_path / "v.png")]) == 2

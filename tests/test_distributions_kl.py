@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import integrate, special, stats
 
-from minivae import Stream, Tensor, gradients, no_graph, ops
+from minivae import Stream, Tensor, gradients, no_grad, ops
 from minivae.distributions import Bernoulli, Gaussian, StandardGaussian, kl
 
 EPS = float(np.finfo(float).eps)
@@ -191,7 +191,7 @@ def test_the_gap_is_the_divergence_to_the_posterior():
 def test_the_sampled_elbo_is_unbiased():
     """Both estimators: the closed-form divergence, and log p(z) - log q(z) sampled too.  6 standard errors: false alarms 2e-9 each."""
     n = 100_000
-    with no_graph():
+    with no_grad():
         z = story.q.sample(Stream(4), (n,))
         reconstruction = story.decode(z).log_prob(story.x).data
         divergence = kl(story.q, StandardGaussian()).data

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minivae as mv
-from minivae.capture import captured
-from minivae.memory import ALIGNMENT, Ledger, layout
 from minivae.objectives import elbo
+from minivae.replay import captured
+from minivae.replay.memory import ALIGNMENT, Ledger, layout
 
 BUFFERS = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 20), st.integers(0, 20)), max_size=25)
 
@@ -40,7 +40,7 @@ def test_places_describe_views_and_a_result_keeps_its_memory():
     made.append(ledger.place(b, 2))
     result = ledger.place(np.zeros((2, 2), np.float32), 1)
     del a, b
-    view, whole, other, kept = map(ledger.settle([result]), [*made, result])
+    view, whole, other, kept = map(ledger.allocate([result]), [*made, result])
     whole[...] = np.arange(12.0).reshape(3, 4)
     np.testing.assert_array_equal(view, np.arange(12.0).reshape(3, 4).T[1:, ::2])
     assert np.may_share_memory(whole, other)
@@ -52,7 +52,7 @@ def test_places_describe_views_and_a_result_keeps_its_memory():
 def test_what_no_call_writes_is_not_a_number():
     ledger = Ledger()
     place = ledger.place(np.ones((3, 2)), 0)
-    assert np.isnan(ledger.settle([])(place)).all()
+    assert np.isnan(ledger.allocate([])(place)).all()
 
 
 def test_what_somebody_holds_is_not_moved():
@@ -60,7 +60,7 @@ def test_what_somebody_holds_is_not_moved():
     ledger.keep([outside])
     assert ledger.place(outside[1:], 0) is not None
     place = ledger.place(held, 0)
-    assert ledger.settle([])(place).ctypes.data == held.ctypes.data
+    assert ledger.allocate([])(place).ctypes.data == held.ctypes.data
 
 
 def test_a_recording_needs_less_memory_than_its_arrays():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from minivae import ShapeError, Stream, Tensor, UsageError, gradients, no_graph, ops
+from minivae import ShapeError, Stream, Tensor, UsageError, gradients, no_grad, ops
 from minivae.nn import (
     ACTIVATIONS,
     FUSED,
@@ -280,7 +280,7 @@ def test_gradient_of_a_stack_by_the_complex_step(activation, training):
     for p, g in zip(params, grads, strict=True):
         v = rng.normal(size=p.shape)
         data, p.data = p.data, p.data + 1j * h * v
-        with no_graph():
+        with no_grad():
             slope = loss().data.imag / h
         p.data = data
         assert abs(slope - np.sum(g * v)) <= 1e-12 * (np.sum(abs(g * v)) + np.sum(abs(weight)))

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import minivae as mv
-from minivae import Adam, Stream, Tensor, UsageError, gradients, no_graph
+from minivae import Adam, Stream, Tensor, UsageError, gradients, no_grad
 from minivae.distributions import Gaussian, StandardGaussian
 from minivae.evaluate import elbo_surgery
 from minivae.evaluate.surgery import log_aggregate
@@ -108,7 +108,7 @@ def test_one_importance_sample_is_an_elbo_and_more_are_nearer_to_log_p():
     model.to(dtype=np.float64)
     x = X.astype(np.float64)
     exact = -log_marginal(model, x).log_p.mean()
-    with no_graph():
+    with no_grad():
         runs = {k: np.array([iwae(model, x, Stream(seed), k).item() for seed in range(60)]) for k in (1, 5, 50)}
     mean, error = ({k: f(values) for k, values in runs.items()} for f in (np.mean, lambda v: v.std() / np.sqrt(60)))
     assert mean[1] > mean[5] > mean[50] > exact - 5 * error[50]

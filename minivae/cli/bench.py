@@ -17,7 +17,6 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..capture import captured
 from ..engine import Tensor, gradients
 from ..errors import UsageError
 from ..kernels.cpu.jit import cpu
@@ -25,8 +24,9 @@ from ..kernels.cpu.tile import ROWS, WIDTH
 from ..models import VAE
 from ..objectives import elbo, iwae
 from ..random import Stream
+from ..replay import captured
+from ..runs import write_atomically
 from ..training import Adam
-from ..training.checkpoint import write_atomically
 from ..version import VERSION
 from .commands import announce_compiling
 

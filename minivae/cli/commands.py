@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from ..backend import gpu
 from ..data import NAMES, Dataset, binarize, cache_folder, load, to_float
-from ..engine import no_graph
+from ..engine import no_grad
 from ..errors import MinivaeError, UsageError
 from ..evaluate import active_units, log_likelihood
 from ..kernels.cpu.jit import cache_folder as kernel_folder
-from ..models import AE, given, lerp
+from ..models import AE, conditioned, lerp
 from ..random import Stream
-from ..training import Run, TrainingConfig, losses
-from ..training.checkpoint import write_atomically
+from ..runs import Run, write_atomically
+from ..training import TrainingConfig, losses
 from ..version import VERSION
 
 
@@ -107,7 +107,7 @@ def draw(run: Run, data: Dataset) -> None:
         labels = None if data.test_labels is None else data.test_labels[:count]
         means = encode(run, data.test_images[:count], conditions(run, labels))
         write_figure(run.folder / "latent.png", plots.latent_map(means, labels, data.label_names))
-        if not run.model.condition:  # else there is a manifold for each condition
+        if not run.model.condition_size:  # else there is a manifold for each condition
             z1, z2, grid = plots.manifold_grid(20)
             write_figure(run.folder / "manifold.png", plots.manifold(decode(run, grid), z1, z2))
 
@@ -136,32 +136,32 @@ def write_figure(path: Path, figure: Any) -> None:
 
 def conditions(run: Run, labels: np.ndarray | None, which: slice = slice(None)) -> np.ndarray | None:
     """What the model is told of these images: their labels as one-hot rows, or nothing.     (N,) -> (N, condition)"""
-    if not run.model.condition:
+    if not run.model.condition_size:
         return None
     if labels is None:
         raise UsageError("the model needs labels, and the data have none; name data that have them")
-    return np.eye(run.model.condition, dtype=np.float32)[labels[which]]
+    return np.eye(run.model.condition_size, dtype=np.float32)[labels[which]]
 
 
 def encode(run: Run, images: np.ndarray, told: np.ndarray | None = None) -> np.ndarray:
     """Posterior means.     (N, H, W, C) uint8, told (N, condition) -> (N, K)"""
-    with no_graph():
+    with no_grad():
         at = parts(len(images))
         return np.concatenate([part_of(run, told, i).encode(run.on_device(to_float(images[i]))).mean.numpy() for i in at])
 
 
 def decode(run: Run, z: np.ndarray, told: np.ndarray | None = None) -> np.ndarray:
     """Pixel means.     (..., K), told (..., condition) -> (..., H, W, C)"""
-    with no_graph():
+    with no_grad():
         rows = z.reshape(-1, z.shape[-1]).astype(np.float32)
         told = None if told is None else told.reshape(len(rows), -1)
-        images = np.concatenate([part_of(run, told, i).images(run.on_device(rows[i])) for i in parts(len(rows))])
+        images = np.concatenate([part_of(run, told, i).decode_mean(run.on_device(rows[i])) for i in parts(len(rows))])
     return images.reshape(*z.shape[:-1], *run.model.image_shape)
 
 
 def part_of(run: Run, told: np.ndarray | None, i: slice) -> Any:
     """The model, told of some of the images."""
-    return given(run.model, None if told is None else told[i])
+    return conditioned(run.model, None if told is None else told[i])
 
 
 def parts(n: int, size: int = 500) -> list[slice]:
@@ -176,17 +176,17 @@ def reconstructions(run: Run, data: Dataset, count: int) -> tuple[np.ndarray, np
 def prior_samples(run: Run, count: int, seed: int, label: int | None = None) -> tuple[np.ndarray, str]:
     """Images and a title; without a label, a conditional model draws its labels in turn."""
     rng, model = Stream(seed).split("samples of the prior"), run.model
-    if not model.condition:
+    if not model.condition_size:
         if label is not None:
             raise UsageError(f"--label is {label}, but the model is told no labels; train one with --model cvae")
-        return decode(run, model.draw(rng, count).numpy()), "decoded samples of the prior, z ~ N(0, I)"
-    if label is not None and not 0 <= label < model.condition:
-        raise UsageError(f"--label is {label}; the model knows 0 to {model.condition - 1}")
-    labels = np.arange(count) % model.condition if label is None else np.full(count, label)
-    told = np.eye(model.condition, dtype=np.float32)[labels]
-    with no_graph():
-        z = model.given(told).draw(rng, count).numpy()
-    which = f"label {label}" if label is not None else f"labels 0 to {model.condition - 1} in turn"
+        return decode(run, model.sample_prior(rng, count).numpy()), "decoded samples of the prior, z ~ N(0, I)"
+    if label is not None and not 0 <= label < model.condition_size:
+        raise UsageError(f"--label is {label}; the model knows 0 to {model.condition_size - 1}")
+    labels = np.arange(count) % model.condition_size if label is None else np.full(count, label)
+    told = np.eye(model.condition_size, dtype=np.float32)[labels]
+    with no_grad():
+        z = model.condition(told).sample_prior(rng, count).numpy()
+    which = f"label {label}" if label is not None else f"labels 0 to {model.condition_size - 1} in turn"
     return decode(run, z, told), f"decoded samples of the prior p(z | c), {which}"
 
 

@@ -5,13 +5,13 @@ import difflib
 import textwrap
 from itertools import zip_longest
 
+from ..bugs import BUGS, Mistake
 from ..data import to_float
 from ..errors import MinivaeError, UsageError
 from ..gradcheck import frozen, gradcheck
-from ..models import given
+from ..models import conditioned
 from ..random import Stream
-from ..training import Run
-from ..zoo import ZOO, Specimen
+from ..runs import Run
 from .commands import conditions, data_of, write_figure
 
 EXAMPLES = 8  # test images in the loss
@@ -26,7 +26,7 @@ def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
     run = Run.open(options.folder, "cpu")
     data = data_of(run, options)
     x = run.on_device(to_float(data.test_images[:EXAMPLES]))
-    model = given(run.model, conditions(run, data.test_labels, slice(EXAMPLES)))
+    model = conditioned(run.model, conditions(run, data.test_labels, slice(EXAMPLES)))
     run.trainer.size = len(data.train_images)
     loss = frozen(run.trainer.loss(1.0), model, x, Stream(options.seed).split("noise of the gradient check"))
     report = gradcheck(loss, elements=ELEMENTS, seed=options.seed, name=f"the loss of {run.folder}, {len(x)} test images")
@@ -38,48 +38,46 @@ def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
         raise MinivaeError(f"the gradient of {row.name}{more} is wrong: {row.cause}")
 
 
-def zoo_command(options: argparse.Namespace, device: str | None) -> None:
-    """A table of all specimens, or one of them: bug and fix, the check on both, and on request a training with both."""
+def bugs_command(options: argparse.Namespace, device: str | None) -> None:
+    """A table of all mistakes, or one of them: bug and fix, the check on both, and on request a training with both."""
     if options.name is None:
         if options.train:
-            raise UsageError("--train trains with one of the mistakes; name it: minivae zoo NAME --train")
-        print(zoo_table())
+            raise UsageError("--train trains with one of the mistakes; name it: minivae bugs NAME --train")
+        print(bugs_table())
         return
-    if options.name not in ZOO:
-        close = difflib.get_close_matches(options.name, ZOO, n=1)
-        hint = f"did you mean {close[0]}?" if close else "`minivae zoo` lists them"
-        raise UsageError(f"there is no {options.name!r} in the zoo; {hint}")
-    specimen = ZOO[options.name]
-    print("\n".join([specimen.name, *wrapped(f"{specimen.says()}."), *wrapped(f"Seen in: {specimen.seen}."), ""]))
-    print(side_by_side(specimen.source(specimen.bug), specimen.source(specimen.fix)))
-    print("\n".join(["", *wrapped(f"The check: {specimen.caught_by}.")]))
-    findings = {"bug": specimen.check(specimen.bug), "fix": specimen.check(specimen.fix)}
+    if options.name not in BUGS:
+        close = difflib.get_close_matches(options.name, BUGS, n=1)
+        hint = f"did you mean {close[0]}?" if close else "`minivae bugs` lists them"
+        raise UsageError(f"there is no {options.name!r} in the list of bugs; {hint}")
+    mistake = BUGS[options.name]
+    print("\n".join([mistake.name, *wrapped(f"{mistake.says()}."), *wrapped(f"Seen in: {mistake.seen}."), ""]))
+    print(side_by_side(mistake.source(mistake.bug), mistake.source(mistake.fix)))
+    print("\n".join(["", *wrapped(f"The check: {mistake.caught_by}.")]))
+    findings = {"bug": mistake.check(mistake.bug), "fix": mistake.check(mistake.fix)}
     for part, found in findings.items():
         verdict = "passes" if found.ok else "caught"
         print("\n".join(wrapped(f"  {part}: {found.what}: off by {found.size:.1e}, allowed {found.allowed:.1e}: {verdict}", 7)))
     if findings["bug"].ok or not findings["fix"].ok:
-        raise MinivaeError(
-            f"the check of {specimen.name} does not tell the bug from the fix; it is the check that is wrong, or the library"
-        )
+        raise MinivaeError(f"the check of {mistake.name} does not tell the bug from the fix; it is the check that is wrong, or the library")
     if options.train:
-        print("\n" + effect_table(specimen))
+        print("\n" + effect_table(mistake))
 
 
-def zoo_table() -> str:
-    left = max(map(len, ZOO)) + 2
+def bugs_table() -> str:
+    left = max(map(len, BUGS)) + 2
     lines = [f"{'name':{left}}the mistake, and what catches it", "-" * WIDTH]
-    for name, specimen in ZOO.items():
-        lines += wrapped(f"{name:{left}}{specimen.says()}", left) + wrapped(f"{'':{left}}> {specimen.caught_by}", left + 2)
-    return "\n".join([*lines, "", "minivae zoo NAME shows one, runs its check, and with --train lets it loose."])
+    for name, mistake in BUGS.items():
+        lines += wrapped(f"{name:{left}}{mistake.says()}", left) + wrapped(f"{'':{left}}> {mistake.caught_by}", left + 2)
+    return "\n".join([*lines, "", "minivae bugs NAME shows one, runs its check, and with --train lets it loose."])
 
 
-def effect_table(specimen: type[Specimen]) -> str:
+def effect_table(mistake: type[Mistake]) -> str:
     """What a short training comes to, with the mistake and without."""
-    bug, fix = specimen.effect()
+    bug, fix = mistake.effect()
     left = max(map(len, bug)) + 2
     rows = [f"{figure:{left}}{bug[figure]:>12.4g}{fix[figure]:>12.4g}" for figure in bug]
     head = f"{'the same short training with the':{left}}{'bug':>12}{'fix':>12}"
-    return "\n".join([head, *rows, "", *wrapped(specimen.harm)])
+    return "\n".join([head, *rows, "", *wrapped(mistake.harm)])
 
 
 def side_by_side(bug: str, fix: str) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 from .. import ops
 from ..backend import Array, xp
 from ..distributions import Gaussian, StandardGaussian, kl
-from ..engine import Tensor, constant, gradients
+from ..engine import Tensor, gradients, stop_gradient
 from ..errors import ShapeError
 from ..quadrature import hermite_rule
 from ..random import Stream
@@ -59,9 +59,9 @@ def score_function(model: Any, x: Any, q: Gaussian, eps: Array, baseline: Any = 
     R. J. Williams, 1992 (REINFORCE); J. Paisley, D. Blei and M. Jordan, "Variational Bayesian inference with stochastic search", 2012;
     A. Mnih and D. Rezende, "Variational inference for Monte Carlo objectives", 2016, for k > 1.
     """
-    z = constant(_path(q, eps))
+    z = stop_gradient(_path(q, eps))
     bound = _bound(_log_weights(model, x, z, q))
-    return constant(bound.data - baseline) * q.log_prob(z).sum(axis=0) + bound
+    return stop_gradient(bound.data - baseline) * q.log_prob(z).sum(axis=0) + bound
 
 
 def sticking_the_landing(model: Any, x: Any, q: Gaussian, eps: Array) -> Tensor:
@@ -84,7 +84,7 @@ def doubly_reparameterized(model: Any, x: Any, q: Gaussian, eps: Array) -> Tenso
     G. Tucker, D. Lawson, S. Gu and C. Maddison, "Doubly reparameterized gradient estimators for Monte Carlo objectives", 2019.
     """
     log_weights = _log_weights(model, x, _path(q, eps), _constant(q))
-    share = ops.softmax(constant(log_weights), axis=0)
+    share = ops.softmax(stop_gradient(log_weights), axis=0)
     return (log_weights * share * share).sum(axis=0)
 
 
@@ -93,7 +93,7 @@ def _path(q: Gaussian, eps: Array) -> Tensor:
 
 
 def _constant(q: Gaussian) -> Gaussian:
-    return Gaussian(constant(q.mean), constant(q.logvar))
+    return Gaussian(stop_gradient(q.mean), stop_gradient(q.logvar))
 
 
 def _log_weights(model: Any, x: Any, z: Tensor, q: Gaussian) -> Tensor:

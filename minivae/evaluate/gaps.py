@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import ops
 from ..distributions import Gaussian
-from ..engine import Tensor, gradients, no_graph
+from ..engine import Tensor, gradients, no_grad
 from ..quadrature import Marginal, log_marginal, posterior_kl
 from ..quadrature.integrals import array
 from ..quadrature.latents import log_joint_of
@@ -54,7 +54,7 @@ def inference_gaps(model: Any, x: Any, tolerance: float = 1e-8) -> Gaps:
     that can be had (`error` tells).  The decoder is asked at some 100,000 points an image: seconds.  Raises UsageError for more than two
     latents.
     """
-    with no_graph():
+    with no_grad():
         q = model.encode(x)
     posterior = log_marginal(model, x, tolerance)
     best = best_gaussian(model, x, posterior, q)

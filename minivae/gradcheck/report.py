@@ -159,7 +159,7 @@ def telling_ratio(pairs: Sequence[tuple[float, float]], batch_size: int | None) 
         return "the numerical gradient is 0 and the analytic one is not: f does not depend on this variable as the vjp says"
     a, n = a[solid], n[solid]
     if not a.any():
-        return "analytic is 0: the gradient is missing; is there a constant(), a .data or an op without this gradient on the way?"
+        return "analytic is 0: the gradient is missing; is there a stop_gradient(), a .data or an op without this gradient on the way?"
     ratios = a / n
     ratio = float(np.median(ratios))
     if np.abs(ratios - ratio).max() > 1e-4 * abs(ratio):

@@ -1,6 +1,6 @@
 """Hypothesis strategies that draw inputs for the gradient checks of one's own ops.  Hypothesis is imported when one is made.
 
-from hypothesis import given
+from hypothesis import conditioned
 from minivae.gradcheck import assert_gradients, strategies
 
 @given(strategies.broadcastable(2, away_from=(0,)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, use_backend, xp
-from ..engine import Tensor, gradients, no_graph
+from ..engine import Tensor, gradients, no_grad
 from ..errors import ShapeError, UsageError
 from ..random import Stream
 
@@ -101,7 +101,7 @@ class Subject:
             if not isinstance(value, Tensor) and (isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "") == "f"):
                 value = Tensor(np.float64(value) if isinstance(value, float) else value)
             self.arguments.append(value)  # integers, masks and other things are passed on as they are
-            if isinstance(value, Tensor) and value.number:  # a constant() is one of the other things
+            if isinstance(value, Tensor) and value.number:  # a stop_gradient() is one of the other things
                 self.variables[names[i] if names else f"input {i}"] = value
         parameters = f.named_parameters() if hasattr(f, "named_parameters") else {}
         known = {id(tensor) for tensor in self.variables.values()}
@@ -139,7 +139,7 @@ class Subject:
 
     def value(self, point: Mapping[str, Array]) -> Array:
         """f at the point, without a graph."""
-        with self.at(point), no_graph():
+        with self.at(point), no_grad():
             return self._output().data
 
     def gradients(self, point: Mapping[str, Array], cotangent: Array, backend: str | None = "numpy") -> dict[str, Array]:

@@ -5,7 +5,7 @@ from typing import Any
 from ..errors import UsageError
 from ..random import Stream
 from .activity import Activity, active_units, activity
-from .ae import AE, Point
+from .ae import AE, Delta
 from .cvae import CVAE, PRIORS
 from .hierarchical import HierarchicalVAE
 from .networks import ARCHITECTURES, critic
@@ -22,15 +22,15 @@ __all__ = [
     "PRIORS",
     "VAE",
     "Activity",
+    "Delta",
     "HierarchicalVAE",
-    "Point",
     "active_units",
     "activity",
     "attribute_direction",
     "build",
+    "conditioned",
     "critic",
     "description",
-    "given",
     "lerp",
     "slerp",
     "traversal",
@@ -55,6 +55,6 @@ def description(model: VAE) -> dict[str, Any]:
     return {"model": name, **model.config()}
 
 
-def given(model: Any, c: Any) -> Any:
+def conditioned(model: Any, c: Any) -> Any:
     """The model told of c, if there is anything to tell."""
-    return model if c is None else model.given(c)
+    return model if c is None else model.condition(c)

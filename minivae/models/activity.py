@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine import no_graph
+from ..engine import no_grad
 from ..random import Stream
 
 
@@ -22,7 +22,7 @@ def active_units(means: np.ndarray, threshold: float = 0.01) -> np.ndarray:
 
 def activity(model: Any, x: Any, rng: Stream) -> Activity:
     """Active units and the KL of each latent on these images.     x (N, H, W, C)"""
-    with no_graph():
+    with no_grad():
         q = model.encode(x)
         by_latent = model.latent_kl(q, q.sample(rng)).numpy()
         return Activity(active_units(q.mean.numpy()), by_latent.mean(axis=0, dtype=np.float64))

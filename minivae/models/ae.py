@@ -7,14 +7,14 @@ one the divergence is the same number for every weight of the encoder, and is le
 from typing import Any
 
 from ..backend import xp
-from ..engine import Tensor, constant
+from ..engine import Tensor, stop_gradient
 from ..errors import UsageError
 from ..ops import broadcast_to
 from ..random import Stream
 from .vae import VAE
 
 
-class Point:
+class Delta:
     """All of the probability at one place, which no density describes.     mean (N, K)"""
 
     def __init__(self, mean: Tensor):
@@ -37,11 +37,11 @@ class AE(VAE):
 
     statistics = 1
 
-    def encode(self, x: Any) -> Point:
-        return Point(self.statistics_of(x))
+    def encode(self, x: Any) -> Delta:
+        return Delta(self.encoder_params(x))
 
-    def divergence(self, q: Point, z: Any) -> Tensor:
+    def divergence(self, q: Delta, z: Any) -> Tensor:
         return self.latent_kl(q, z).sum(axis=-1)
 
-    def latent_kl(self, q: Point, z: Any) -> Tensor:
-        return constant(xp(q.mean.data).zeros_like(q.mean.data))
+    def latent_kl(self, q: Delta, z: Any) -> Tensor:
+        return stop_gradient(xp(q.mean.data).zeros_like(q.mean.data))

@@ -25,19 +25,19 @@ PRIORS = ("fixed", "learned")
 class CVAE(VAE):
     """A VAE that is told something beside the image: a label, or any numbers, such as a part of the image.
 
-    Said what, `model.given(c)` is a model like any other: `elbo(model.given(labels), x, rng)`.
+    Said what, `model.condition(c)` is a model like any other: `elbo(model.condition(labels), x, rng)`.
 
     condition     classes of a label, or length of the vector c
     prior_kind    "fixed": p(z | c) = N(0, I);  "learned": N(m(c), s(c)^2) by a network with one hidden layer, starting from N(0, I)
     options       the VAE's
     """
 
-    given_c: Array | None = None  # (N, condition)
+    c_rows: Array | None = None  # (N, condition)
 
     def __init__(self, image_shape: Sequence[int], rng: Stream, condition: int, prior_kind: str = "fixed", **options: Any):
         if condition < 1 or prior_kind not in PRIORS:
             raise UsageError(f"CVAE: condition is {condition}, prior is {prior_kind!r}; need at least 1, and one of {', '.join(PRIORS)}")
-        self.condition, self.prior_kind = condition, prior_kind
+        self.condition_size, self.prior_kind = condition, prior_kind
         super().__init__(image_shape, rng, **options)
         if prior_kind == "learned":
             self.prior_network = mlp((condition, max(self.hidden, default=condition), 2 * self.latent), rng, "tanh")
@@ -45,9 +45,9 @@ class CVAE(VAE):
                 p.data[...] = 0
 
     def config(self) -> dict[str, Any]:
-        return super().config() | {"condition": self.condition, "prior_kind": self.prior_kind}
+        return super().config() | {"condition": self.condition_size, "prior_kind": self.prior_kind}
 
-    def given(self, c: Any) -> "CVAE":
+    def condition(self, c: Any) -> "CVAE":
         """The model of images of which c is known; it shares all weights with this one.
 
         c    labels, integers (N,) from 0 to condition - 1; or numbers (N, ...), condition of them each: floats, or bytes, which are
@@ -57,15 +57,15 @@ class CVAE(VAE):
         module = xp(own)
         c = module.atleast_1d(module.asarray(c))
         if c.dtype.kind in "iu" and c.ndim == 1 and c.dtype != np.uint8:
-            if c.size and not 0 <= int(c.min()) <= int(c.max()) < self.condition:
-                raise UsageError(f"CVAE: labels run from {c.min()} to {c.max()}; the model knows 0 to {self.condition - 1}")
-            told = c[:, None] == module.arange(self.condition)
+            if c.size and not 0 <= int(c.min()) <= int(c.max()) < self.condition_size:
+                raise UsageError(f"CVAE: labels run from {c.min()} to {c.max()}; the model knows 0 to {self.condition_size - 1}")
+            told = c[:, None] == module.arange(self.condition_size)
         else:
             told = (to_float(c) if c.dtype == np.uint8 else c).reshape(len(c), -1)
-        if told.shape[1] != self.condition:
-            raise ShapeError(f"CVAE: c is {c.dtype} {c.shape}; need integers (N,), or numbers (N, ...), {self.condition} for each image")
+        if told.shape[1] != self.condition_size:
+            raise ShapeError(f"CVAE: c is {c.dtype} {c.shape}; need integers (N,), or numbers (N, ...), {self.condition_size} each")
         known = copy(self)
-        known.given_c = told.astype(own.dtype)
+        known.c_rows = told.astype(own.dtype)
         return known
 
     @property
@@ -76,18 +76,18 @@ class CVAE(VAE):
         return Gaussian(*ops.split(self.prior_network(self.told()), 2))
 
     def told(self) -> Array:
-        if self.given_c is None:
-            raise UsageError("CVAE: nothing is said about the images; use model.given(labels)")
-        return self.given_c
+        if self.c_rows is None:
+            raise UsageError("CVAE: nothing is said about the images; use model.condition(labels)")
+        return self.c_rows
 
     def beside(self, a: Any) -> Tensor:
         """c beside each row of a.     (..., F) -> (..., F + condition)"""
         c = self.told()
         if len(c) not in (1, a.shape[-2]):
             raise ShapeError(f"CVAE: c is given for {len(c)} images, there are {a.shape[-2]}; need as many, or 1 for all")
-        return ops.concatenate([a, xp(c).broadcast_to(c, (*a.shape[:-1], self.condition))], axis=-1)
+        return ops.concatenate([a, xp(c).broadcast_to(c, (*a.shape[:-1], self.condition_size))], axis=-1)
 
-    def statistics_of(self, x: Any) -> Tensor:
+    def encoder_params(self, x: Any) -> Tensor:
         layers = self.encoder.layers
         self.check_images(x)
         for layer in layers[: self.join]:
@@ -100,9 +100,9 @@ class CVAE(VAE):
     def decoder_input(self, z: Any) -> Tensor:
         return self.beside(super().decoder_input(z))
 
-    def draw(self, rng: Stream, n: int) -> Tensor:
+    def sample_prior(self, rng: Stream, n: int) -> Tensor:
         """Codes from p(z | c), for the c that is given.     -> (n, K)"""
         prior = self.prior
         if isinstance(prior, StandardGaussian):
-            return super().draw(rng, n)
+            return super().sample_prior(rng, n)
         return Gaussian(ops.broadcast_to(prior.mean, (n, self.latent)), ops.broadcast_to(prior.logvar, (n, self.latent))).sample(rng)

@@ -18,7 +18,7 @@ from .networks import mlp
 from .vae import VAE
 
 
-class Chain:
+class Autoregressive:
     """p(first) p(second | first), over z = [z1 z2]: upwards z1 is first, downwards z2 is.     z (..., K)
 
     first     a Gaussian
@@ -90,28 +90,28 @@ class HierarchicalVAE(VAE):
     def config(self) -> dict[str, Any]:
         return super().config() | {"top": self.top, "between": list(self.between)}
 
-    def encode(self, x: Any) -> Chain:
+    def encode(self, x: Any) -> Autoregressive:
         """q(z1 | x) q(z2 | z1)"""
-        return Chain(super().encode(x), lambda z1: Gaussian(*ops.split(self.upwards(z1), 2)), self.latent - self.top, upwards=True)
+        return Autoregressive(super().encode(x), lambda z1: Gaussian(*ops.split(self.upwards(z1), 2)), self.latent - self.top, upwards=True)
 
     @property
-    def prior(self) -> Chain:
+    def prior(self) -> Autoregressive:
         """p(z2) p(z1 | z2)"""
         own = self.parameters()[0].data
         nothing = xp(own).zeros(self.top, own.real.dtype)
         standard = Gaussian(nothing, nothing)
-        return Chain(standard, lambda z2: Gaussian(*ops.split(self.downwards(z2), 2)), self.latent - self.top, upwards=False)
+        return Autoregressive(standard, lambda z2: Gaussian(*ops.split(self.downwards(z2), 2)), self.latent - self.top, upwards=False)
 
     def decoder_input(self, z: Any) -> Any:
         return super().decoder_input(z)[..., : self.latent - self.top]
 
-    def divergence(self, q: Chain, z: Any) -> Tensor:
+    def divergence(self, q: Autoregressive, z: Any) -> Tensor:
         """log q(z1 | x) - log p(z1 | z2) at the sample, and KL(q(z2 | z1) || p(z2)) in closed form.     -> (N,)
 
         The first has none: z1 and z2 are dependent under q."""
         return self.latent_kl(q, z).sum(axis=-1)
 
-    def latent_kl(self, q: Chain, z: Any) -> Tensor:
+    def latent_kl(self, q: Autoregressive, z: Any) -> Tensor:
         """Of a latent in z1 the estimate by one sample, which may be negative.     -> (N, K)"""
         z1, _ = q.parts(z)
         below, above, said = q.first, q.second(z), self.prior.second(z)
@@ -123,5 +123,5 @@ class HierarchicalVAE(VAE):
             [log_prob(below) - log_prob(said), kl(Gaussian(above.mean, above.logvar, event_ndim=0), StandardGaussian())], axis=-1
         )
 
-    def draw(self, rng: Stream, n: int) -> Tensor:
+    def sample_prior(self, rng: Stream, n: int) -> Tensor:
         return self.prior.sample(rng, (n,))

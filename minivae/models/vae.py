@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import ops
 from ..distributions import Bernoulli, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian, kl
-from ..engine import Tensor, constant
+from ..engine import Tensor, stop_gradient
 from ..errors import ShapeError, UsageError
 from ..nn import Module
 from ..random import Stream
@@ -45,7 +45,7 @@ class VAE(Module):
 
     prior: Any = StandardGaussian()
     statistics = 2  # numbers that the encoder predicts of each latent
-    condition = 0  # numbers that it is told beside the image
+    condition_size = 0  # numbers that it is told beside the image
     top = 0  # latents that it does not see: those above others
 
     def __init__(
@@ -72,7 +72,7 @@ class VAE(Module):
         self.arch, self.activation = arch, activation
         seen = latent - self.top
         self.encoder, self.decoder, self.join, self.hidden, self.channels = networks(
-            self.image_shape, rng, arch, hidden, channels, activation, self.statistics * seen, seen, self.condition
+            self.image_shape, rng, arch, hidden, channels, activation, self.statistics * seen, seen, self.condition_size
         )
         if likelihood in ("gaussian", "laplace"):
             self.log_scale = Tensor(np.zeros((), np.float32))
@@ -92,10 +92,10 @@ class VAE(Module):
 
     def encode(self, x: Any) -> Any:
         """q(z | x).     x (N, H, W, C) with pixels in [0, 1] -> mean and logvar (N, K)"""
-        mean, second = ops.split(self.statistics_of(x), 2)
+        mean, second = ops.split(self.encoder_params(x), 2)
         return Gaussian(mean, second) if self.head == "logvar" else Gaussian.from_log_sigma(mean, second)
 
-    def statistics_of(self, x: Any) -> Tensor:
+    def encoder_params(self, x: Any) -> Tensor:
         """What the encoder says of each latent.     (N, H, W, C) -> (N, statistics K)"""
         self.check_images(x)
         return self.encoder(x)
@@ -140,15 +140,15 @@ class VAE(Module):
         """The part of each latent in `divergence`, in nats.     -> (N, K)"""
         return kl(Gaussian(q.mean, q.logvar, event_ndim=0), self.prior)
 
-    def draw(self, rng: Stream, n: int) -> Tensor:
+    def sample_prior(self, rng: Stream, n: int) -> Tensor:
         """Codes from the prior, a constant.     -> (n, K)"""
         return self.prior.sample(rng, (n, self.latent), like=self.parameters()[0].data)
 
     def reconstruct(self, x: Any) -> np.ndarray:
         """E[x | z = the mean of q(z | x)], pixel means.     (N, H, W, C) -> (N, H, W, C)"""
-        return self.images(self.encode(x).mean)
+        return self.decode_mean(self.encode(x).mean)
 
-    def images(self, z: Any) -> np.ndarray:
+    def decode_mean(self, z: Any) -> np.ndarray:
         """E[x | z], pixel means.     z (..., K) -> (..., H, W, C) on the CPU"""
         mean = self.decode(z).mean
-        return (mean if isinstance(mean, Tensor) else constant(mean)).numpy()
+        return (mean if isinstance(mean, Tensor) else stop_gradient(mean)).numpy()

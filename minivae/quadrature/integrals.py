@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import to_device
-from ..engine import Tensor, no_graph
+from ..engine import Tensor, no_grad
 from ..errors import NonFiniteError, ShapeError, UsageError
 
 # Nodes and weights on [-1, 1] for x >= 0; every second node is one of Gauss's seven.  R. Piessens et al., "QUADPACK", 1983, routine QK15.
@@ -180,7 +180,7 @@ def expectation(
         with np.errstate(all="ignore"):  # where the density is 0 the integrand is, whatever f is
             return np.where(density > 0, density * array(f(x)), 0.0)
 
-    with no_graph():
+    with no_grad():
         return np.asarray(integrate(integrand, low, high, breaks, rtol, atol).value)
 
 
@@ -220,7 +220,7 @@ def hermite_expectation(q: Any, f: Callable[[np.ndarray], Any], nodes: int = 32)
         raise ShapeError(f"hermite_expectation: q's mean is {mean.shape} with event_ndim {q.event_ndim}; need (*batch, K), event_ndim 1")
     grid, weight = hermite_rule(mean.shape[-1], nodes)
     z = mean + sigma * grid.reshape(-1, *[1] * (mean.ndim - 1), mean.shape[-1])
-    with no_graph():
+    with no_grad():
         values = array(f(z))
     if values.shape != z.shape[:-1]:
         raise ShapeError(f"hermite_expectation: f returned {values.shape} for z {z.shape}; need {z.shape[:-1]}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import no_graph
+from ..engine import no_grad
 from ..errors import UsageError
 from .integrals import array
 
@@ -66,7 +66,7 @@ def posterior_kl(
 
     The box is that of log_marginal, widened to 10 sigma of q.  The ELBO takes no part in it.
     """
-    with no_graph():
+    with no_grad():
         q = model.encode(x) if q is None else q
         means, sigmas = array(q.mean), array(q.sigma)
         logvar = array(q.logvar)  # in float64, so that log q is integrated and not its rounding
@@ -98,7 +98,7 @@ def log_joint_of(model: Any, x: Any) -> LogDensity:
     """log p(x, z) of one image as a function of z.     x (1, ...)"""
 
     def log_joint(z: np.ndarray) -> np.ndarray:
-        with no_graph():
+        with no_grad():
             parts = [z[i : i + CHUNK] for i in range(0, len(z), CHUNK)]
             return np.concatenate([array(model.decode(part).log_prob(x)) + array(model.prior.log_prob(part)) for part in parts])
 
@@ -170,7 +170,7 @@ def _settled(value: float, history: list[float], own_error: float, tolerance: fl
     """The error of the newest of a sequence of trapezoidal sums, and whether it will do.
 
     Halving h changed the value by d; where the error falls with h^2, as at a kink, the last change says that the next would be d / 4.
-    A change that is small by chance is not believed: the one before it counts too.
+    A change that is small by chance is not verified: the one before it counts too.
     """
     history.append(value)
     changes = [abs(after - before) for before, after in pairwise(history)]

@@ -88,6 +88,6 @@ def trainer_for(model: Any, config: TrainingConfig) -> Trainer:
     if config.objective in ("tc", "factor"):
         if isinstance(model, AE) or model.top:
             raise UsageError(f"{config.objective} needs one Gaussian q(z | x), which the model {type(model).__name__} has not; train a vae")
-        if config.objective == "factor" and model.condition:
+        if config.objective == "factor" and model.condition_size:
             raise UsageError("factor compares codes of all images alike, and a cvae's depend on what it is told; train a vae, or take tc")
     return FactorTrainer(model, config) if config.objective == "factor" else Trainer(model, config)

@@ -30,7 +30,7 @@ from ..backend import Array, gpu, precision, xp
 from ..data import binarize
 from ..errors import UsageError
 from ..kernels.gpu import step
-from ..models import given
+from ..models import conditioned
 from ..objectives import Terms
 from ..random import Stream, place
 from .optimizers import Adam, clip_gradients
@@ -114,7 +114,7 @@ class DeviceEpochs:
         if conditions is None:
             self.told = None
         else:
-            told = given(self.trainer.model, conditions).told()
+            told = conditioned(self.trainer.model, conditions).told()
             if self.told is None or self.told.shape != told.shape:
                 self.told = cupy.empty_like(told)
             self.told[...] = told

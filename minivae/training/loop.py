@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, backend_of, precision, to_device, use_precision, xp
-from ..capture import Captured, captured
 from ..data import batch_indices, batches, binarize, to_float
-from ..engine import no_graph
+from ..engine import no_grad
 from ..errors import ShapeError, UsageError
-from ..models import given
+from ..models import conditioned
 from ..objectives import Terms, elbo
 from ..random import Stream
+from ..replay import Captured, captured
 from .config import OPTIMIZERS, TrainingConfig
 from .graph import DeviceEpochs, measures_on_gpu
 from .nonfinite import explain
@@ -122,7 +122,7 @@ class Trainer:
         loss, _, _, norm = measures = measured(terms, gs)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             noise.set_state(before)
-            terms = self.loss(warmed)(given(self.model, condition), x, noise)
+            terms = self.loss(warmed)(conditioned(self.model, condition), x, noise)
             raise explain(terms.loss, self.model.named_parameters(), where)
         if self.config.clip is not None:
             gs = clip_gradients(gs, self.config.clip)
@@ -137,7 +137,7 @@ class Trainer:
         """The step: captured where nothing but the images changes from one to the next, eager elsewhere."""
         model, params = self.model, self.optimizer.params
         if condition is not None or warmed != 1 or model.named_buffers() or xp(params[0].data) is not np:
-            return Captured(lambda x: self.loss(warmed)(given(model, condition), x, self.noise), params).eager
+            return Captured(lambda x: self.loss(warmed)(conditioned(model, condition), x, self.noise), params).eager
         if self.captured is None:
             self.captured = captured(lambda x: self.loss(1.0)(model, x, self.noise), params)
         return self.captured
@@ -189,9 +189,9 @@ def losses(
     objective = partial(elbo, beta=beta) if objective is None else objective
     model.train(False)
     totals = np.zeros(3)
-    with no_graph():
+    with no_grad():
         for x, at in zip(batches(images, batch_size), batch_indices(len(images), batch_size), strict=True):
-            told = given(model, None if conditions is None else conditions[at])
+            told = conditioned(model, None if conditions is None else conditions[at])
             terms = objective(told, like(model, binarize(x, bits) if binarized else x), noise)
             totals += len(x) * np.array([terms.loss.item(), float(terms.reconstruction.data.mean()), float(terms.kl.data.mean())])
     return dict(zip(("loss", "reconstruction", "kl"), (totals / max(len(images), 1)).tolist(), strict=True))

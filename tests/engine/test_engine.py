@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minivae import Op, ShapeError, Tensor, constant, gradients, no_graph, ops
+from minivae import Op, ShapeError, Tensor, gradients, no_grad, ops, stop_gradient
 from minivae.engine import unbroadcast
 
 pairs = hnp.mutually_broadcastable_shapes(num_shapes=2, min_side=0, max_side=3, max_dims=4)
@@ -98,7 +98,7 @@ def test_params_twice_and_params_elsewhere():
     loss = x.sum() * 3.0
     assert_gradients(loss, [x, elsewhere, x], [[3, 3], np.zeros((2, 3)), [3, 3]])
     assert gradients(loss, [elsewhere])[0].dtype == np.float32
-    assert_gradients(loss, [constant(np.ones(2))], [[0, 0]])
+    assert_gradients(loss, [stop_gradient(np.ones(2))], [[0, 0]])
     assert gradients(loss, []) == []
 
 
@@ -138,25 +138,25 @@ def test_batch_norms_moments_have_gradients_of_their_own():
 
 def test_no_graph_and_constant():
     x = Tensor(np.array(2.0))
-    with no_graph():
+    with no_grad():
         y = x * x
-        with no_graph():
+        with no_grad():
             pass
         assert (x * x).number == 0, "the inner block must not end the outer one"
     assert y.number == 0
     assert_gradients(x * y, [x], [4])
-    assert_gradients(x * constant(x), [x], [2])
-    assert_gradients(x * constant(x.data), [x], [2])
+    assert_gradients(x * stop_gradient(x), [x], [2])
+    assert_gradients(x * stop_gradient(x.data), [x], [2])
     with pytest.raises(ShapeError, match="depends on no variable"):
         gradients(y, [x])
-    with pytest.raises(RuntimeError), no_graph():
+    with pytest.raises(RuntimeError), no_grad():
         raise RuntimeError
     assert (x * x).number
 
 
 def test_ops_of_constants_record_nothing():
     assert ops.add(np.ones(2), 1.0).number == 0
-    assert (constant(np.ones(2)) * 2.0).number == 0
+    assert (stop_gradient(np.ones(2)) * 2.0).number == 0
 
 
 def test_cotangents():
@@ -221,7 +221,7 @@ def test_threads_do_not_see_each_others_no_graph():
     seen = {}
 
     def evaluate():
-        with no_graph():
+        with no_grad():
             inside.set()
             done.wait(10)
             seen["evaluation"] = (Tensor(1.0) * 2.0).number

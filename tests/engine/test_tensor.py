@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minivae import ShapeError, Tensor, constant, gradients, ops
+from minivae import ShapeError, Tensor, gradients, ops, stop_gradient
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_a_tensor_tells():
     assert float(x[1, 2]) == x[1, 2].item() == 5
     assert "variable" in repr(x)
     assert "multiply" in repr(x * 2.0)
-    assert "constant" in repr(constant(x))
+    assert "constant" in repr(stop_gradient(x))
     assert repr(ops.add) == "Op(add)"
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from minivae import Op, Stream, Tensor, gradients
-from minivae.models import build
-from minivae.models import given as told
+from minivae.models import build, conditioned
 from minivae.objectives import capacity, elbo, free_bits, importance_weighted, total_correlation
 
 from ..ops.laws import pulled_back, value
@@ -92,13 +91,13 @@ def test_a_loss_and_its_gradients_can_be_captured(monkeypatch, description, obje
     labels = np.array([0, 2, 1, 1]) if description["model"] == "cvae" else None
 
     def step(x, labels, noise):
-        terms = OBJECTIVES[objective](told(model, labels), x, noise)
+        terms = OBJECTIVES[objective](conditioned(model, labels), x, noise)
         return terms.loss.data, *gradients(terms.loss, model.parameters())
 
     exact = step(x, labels, GivenNoise(lambda numbers: numbers))
     with installed(monkeypatch) as cupy:
         model.to("cuda")
-        there = None if labels is None else told(model, labels).given_c
+        there = None if labels is None else conditioned(model, labels).c_rows
         x, held = cupy.asarray(x), {}
         for seed in (1, 2):  # what draws in a captured step is judged elsewhere: here its numbers lie ready
             held |= {Stream(seed).normal(shape).tobytes(): cupy.asarray(Stream(seed).normal(shape)) for shape in SHAPES_OF_NOISE}

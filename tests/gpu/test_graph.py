@@ -8,10 +8,10 @@ import pytest
 import minivae as mv
 from minivae import nn, ops
 from minivae.backend import xp
-from minivae.capture import captured
 from minivae.errors import NonFiniteError, ShapeError
 from minivae.kernels.gpu import step
 from minivae.objectives import elbo
+from minivae.replay import captured
 from minivae.training import SGD, Adam, Trainer, TrainingConfig, clip_gradients, gradient_norm, graph
 
 from .host import needs_compiler

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import minivae as mv
-from minivae import Stream, UsageError, gradients, no_graph
+from minivae import Stream, UsageError, gradients, no_grad
 from minivae.data import Dataset
 from minivae.distributions import Gaussian, StandardGaussian, kl
 from minivae.errors import ShapeError
@@ -32,41 +32,41 @@ def small(name: str, arch: str = "dense", seed: int = 1, **options):
     for p in model.parameters():
         p.data += 0.2 * Stream(3).normal(p.shape)
     x = np.random.default_rng(0).uniform(size=(3, *options["image_shape"])).astype(np.float32)
-    return model, model.given(LABELS) if name == "cvae" else model, x
+    return model, model.condition(LABELS) if name == "cvae" else model, x
 
 
 @pytest.mark.parametrize(("name", "arch"), KINDS)
 def test_gradients_are_right(name, arch):
-    _, told, x = small(name, arch)
-    report = gradcheck(frozen(elbo, told, x, Stream(5)), elements=2, directions=1)
+    _, conditioned, x = small(name, arch)
+    report = gradcheck(frozen(elbo, conditioned, x, Stream(5)), elements=2, directions=1)
     assert report.ok, report
 
 
 @pytest.mark.parametrize(("name", "arch"), KINDS)
 def test_a_description_makes_the_model_again(name, arch):
-    model, told, x = small(name, arch)
+    model, conditioned, x = small(name, arch)
     again = build(description(model), Stream(9))
     assert type(again) is type(model)
     assert description(again) == description(model)
     again.load_state(model.state())
-    again = again.given(LABELS) if name == "cvae" else again
-    assert elbo(again, x, Stream(0)).loss.item() == elbo(told, x, Stream(0)).loss.item()
-    z = told.encode(x).sample(Stream(0), (5,))
-    assert told.decode(z).log_prob(x).shape == (5, 3)
-    assert told.images(told.draw(Stream(0), 3)).shape == x.shape
+    again = again.condition(LABELS) if name == "cvae" else again
+    assert elbo(again, x, Stream(0)).loss.item() == elbo(conditioned, x, Stream(0)).loss.item()
+    z = conditioned.encode(x).sample(Stream(0), (5,))
+    assert conditioned.decode(z).log_prob(x).shape == (5, 3)
+    assert conditioned.decode_mean(conditioned.sample_prior(Stream(0), 3)).shape == x.shape
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "ae"])
 def test_the_parts_of_the_latents_sum_to_the_divergence(name):
     """And both are E_q[log q / p], by many samples."""
-    _, told, x = small(name)
-    with no_graph():
-        q, prior = told.encode(x), told.prior
+    _, conditioned, x = small(name)
+    with no_grad():
+        q, prior = conditioned.encode(x), conditioned.prior
         z = q.sample(Stream(0))
-        assert_allclose(told.latent_kl(q, z).data.sum(axis=1), told.divergence(q, z).data, rtol=1e-5)
+        assert_allclose(conditioned.latent_kl(q, z).data.sum(axis=1), conditioned.divergence(q, z).data, rtol=1e-5)
         many, n = q.sample(Stream(1), (4000,)), 4000
         ratio = (q.log_prob(many) - prior.log_prob(many)).data
-        closed = np.stack([told.divergence(q, many[i]).data for i in range(0, n, 10)])
+        closed = np.stack([conditioned.divergence(q, many[i]).data for i in range(0, n, 10)])
     error = np.sqrt(ratio.var(axis=0) / n + closed.var(axis=0) / len(closed))
     assert (abs(ratio.mean(axis=0) - closed.mean(axis=0)) < 5 * error).all()
 
@@ -99,7 +99,7 @@ def test_a_new_learned_prior_is_the_fixed_one():
     learned = build({"model": "cvae", "image_shape": SHAPE, "condition": 4, "prior_kind": "learned", "hidden": (4,)}, Stream(0))
     fixed = build({"model": "cvae", "image_shape": SHAPE, "condition": 4, "hidden": (4,)}, Stream(0))
     x = small("vae")[2]
-    assert elbo(learned.given(LABELS), x, Stream(1)).loss.item() == elbo(fixed.given(LABELS), x, Stream(1)).loss.item()
+    assert elbo(learned.condition(LABELS), x, Stream(1)).loss.item() == elbo(fixed.condition(LABELS), x, Stream(1)).loss.item()
 
 
 def test_the_best_learned_prior_gains_its_own_divergence():
@@ -109,8 +109,8 @@ def test_the_best_learned_prior_gains_its_own_divergence():
     model, _, _ = small("cvae", hidden=(8,))
     labels = np.arange(40) % 4
     x = np.random.default_rng(1).uniform(size=(40, *SHAPE)).astype(np.float32) * (labels[:, None, None, None] + 1) / 4
-    told = model.given(labels)
-    q = told.encode(x)
+    conditioned = model.condition(labels)
+    q = conditioned.encode(x)
     mean, var = q.mean.data.astype(np.float64), np.exp(q.logvar.data.astype(np.float64))
     m = np.stack([mean[labels == c].mean(axis=0) for c in range(4)])
     v = np.stack([(var + mean**2)[labels == c].mean(axis=0) for c in range(4)]) - m**2
@@ -121,42 +121,46 @@ def test_the_best_learned_prior_gains_its_own_divergence():
     last.w.data[:4] = np.concatenate([m, np.log(v)], axis=1) / np.tanh(1)
     gain = kl(Gaussian(m, np.log(v)), StandardGaussian()).data.mean()
     assert gain > 0.05
-    learned = elbo(told, x, Stream(2))
+    learned = elbo(conditioned, x, Stream(2))
     model.prior_kind = "fixed"
-    fixed = elbo(model.given(labels), x, Stream(2))
+    fixed = elbo(model.condition(labels), x, Stream(2))
     assert_allclose(fixed.kl.data.mean() - learned.kl.data.mean(), gain, rtol=1e-4)
     assert_allclose(fixed.loss.item() - learned.loss.item(), gain, rtol=1e-3)
 
 
 def test_what_a_model_is_told_reaches_encoder_prior_and_decoder():
-    model, told, x = small("cvae")
-    other = model.given(np.array([1, 3, 1]))
-    for a, b in ((told.encode(x).mean, other.encode(x).mean), (told.prior.mean, other.prior.mean), (told.images(x[:, 0, :3, 0]),) * 2):
+    model, conditioned, x = small("cvae")
+    other = model.condition(np.array([1, 3, 1]))
+    for a, b in (
+        (conditioned.encode(x).mean, other.encode(x).mean),
+        (conditioned.prior.mean, other.prior.mean),
+        (conditioned.decode_mean(x[:, 0, :3, 0]),) * 2,
+    ):
         assert_array_equal((a.data if hasattr(a, "op") else a)[1:], (b.data if hasattr(b, "op") else b)[1:])
     z = np.zeros((3, 3), np.float32)
-    for f in (lambda m: m.encode(x).mean.data, lambda m: m.prior.mean.data, lambda m: m.images(z)):
-        assert abs(f(told)[0] - f(other)[0]).max() > 1e-3
-        assert_array_equal(f(told)[1:], f(other)[1:])
+    for f in (lambda m: m.encode(x).mean.data, lambda m: m.prior.mean.data, lambda m: m.decode_mean(z)):
+        assert abs(f(conditioned)[0] - f(other)[0]).max() > 1e-3
+        assert_array_equal(f(conditioned)[1:], f(other)[1:])
     assert all(a is b for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
 def test_a_part_of_the_image_can_be_the_condition():
     model, _, x = small("cvae", condition=3 * 5 * 2)
-    upper = model.given(x[:, :3])
-    assert elbo(upper, x, Stream(0)).loss.item() == elbo(model.given(x[:, :3].reshape(3, -1)), x, Stream(0)).loss.item()
+    upper = model.condition(x[:, :3])
+    assert elbo(upper, x, Stream(0)).loss.item() == elbo(model.condition(x[:, :3].reshape(3, -1)), x, Stream(0)).loss.item()
     pixels = (x[:, :3] * 255).astype(np.uint8)
-    assert_allclose(model.given(pixels).given_c, pixels.reshape(3, -1) / np.float32(255))
+    assert_allclose(model.condition(pixels).c_rows, pixels.reshape(3, -1) / np.float32(255))
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m, x: m.encode(x), UsageError, "use model.given"),
-        (lambda m, x: m.prior, UsageError, "use model.given"),
-        (lambda m, x: m.given([0, 4]), UsageError, "labels run from 0 to 4; the model knows 0 to 3"),
-        (lambda m, x: m.given(np.ones((3, 5), np.float32)), ShapeError, r"c is float32 \(3, 5\)"),
-        (lambda m, x: m.given([0, 1]).encode(x), ShapeError, "given for 2 images, there are 3"),
-        (lambda m, x: m.given(0).decode(x[:, 0, 0]), ShapeError, "the model has 3 latents"),
+        (lambda m, x: m.encode(x), UsageError, "use model.condition"),
+        (lambda m, x: m.prior, UsageError, "use model.condition"),
+        (lambda m, x: m.condition([0, 4]), UsageError, "labels run from 0 to 4; the model knows 0 to 3"),
+        (lambda m, x: m.condition(np.ones((3, 5), np.float32)), ShapeError, r"c is float32 \(3, 5\)"),
+        (lambda m, x: m.condition([0, 1]).encode(x), ShapeError, "given for 2 images, there are 3"),
+        (lambda m, x: m.condition(0).decode(x[:, 0, 0]), ShapeError, "the model has 3 latents"),
         (lambda m, x: build({"model": "cvae", "image_shape": SHAPE, "condition": 0}, Stream(0)), UsageError, "condition is 0"),
         (lambda m, x: build({"model": "hierarchical", "image_shape": SHAPE, "latent": 3, "top": 3}, Stream(0)), UsageError, "top is 3"),
         (
@@ -184,7 +188,7 @@ def test_two_layers_are_bounded_as_quadrature_says():
     cell = (axis[1] - axis[0]) ** 2
     for i in range(2):
         one = x[i : i + 1].astype(np.float64)
-        with no_graph():
+        with no_grad():
             log_q, log_prior = (p.log_prob(z).data for p in (model.encode(one), model.prior))
             joint = model.decode(z).log_prob(one).data + log_prior
             estimates = np.concatenate([_bounds(model, one, Stream(seed)) for seed in range(20)])
@@ -211,7 +215,7 @@ def test_only_the_lower_layer_is_seen():
     z = np.random.default_rng(2).normal(size=(3, 3)).astype(np.float32)
     moved = z.copy()
     moved[:, 2] += 1
-    assert_array_equal(model.images(z), model.images(moved))
+    assert_array_equal(model.decode_mean(z), model.decode_mean(moved))
     loss = elbo(model, x, Stream(0)).loss
     assert all(g.any() for g in gradients(loss, model.parameters()))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minivae import Tensor, gradients, no_graph
+from minivae import Tensor, gradients, no_grad
 
 TINY = 1e-30  # the complex step: its square is below every rounding, so that Im f(x + i TINY v) / TINY is the derivative itself
 
@@ -35,7 +35,7 @@ def moved(case, step, inputs=None):
 
 def value(case, inputs=None):
     """The outputs as a list of arrays."""
-    with no_graph():
+    with no_grad():
         y = case.op(*(case.inputs if inputs is None else inputs), **case.options)
     return [t.data for t in (y if isinstance(y, tuple) else (y,))]
 

@@ -18,7 +18,7 @@ K = [16, 64, 256]
 BLOCKS = 30
 
 
-def specimen():
+def mistake():
     """q is 0.4 sigma off and wider than the posterior, so that all moments of the weights are finite."""
     model = LinearGaussian(np.array([[1.0, -0.5]]), np.array([0.2, 0.1]), 0.8)
     x = np.array([[1.0, 0.5]])
@@ -29,7 +29,7 @@ def specimen():
 def slopes(repetitions=60):
     """{name: (slope of log SNR over log k, its standard error)} from independent blocks."""
     rng = Stream(1)
-    runs = [signal_to_noise(*specimen(), K, repetitions, rng) for _ in range(BLOCKS)]
+    runs = [signal_to_noise(*mistake(), K, repetitions, rng) for _ in range(BLOCKS)]
     found = {name: np.polyfit(np.log(K), np.log([run[name] for run in runs]).T, 1)[0] for name in LAWS}
     return {name: (each.mean(), each.std(ddof=1) / np.sqrt(BLOCKS)) for name, each in found.items()}
 
@@ -56,7 +56,7 @@ def test_a_repair_that_leaves_a_score_function_in_is_found(monkeypatch):
 
 
 def test_at_one_sample_the_ratio_is_the_integrals():
-    model, x, mean, logvar = specimen()
+    model, x, mean, logvar = mistake()
     exact = moments(reparameterized, model, x, mean, logvar)
     wanted = np.linalg.norm(exact.mean) / np.sqrt(exact.variance.sum())
     found = signal_to_noise(model, x, mean, logvar, [1], 40_000, Stream(2))["encoder, reparameterized"][0]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from minivae.errors import CheckpointError
-from minivae.training import checkpoint
+from minivae.runs import checkpoint
 
 VALUES = 60_000  # two float32 arrays of so many: 0.5 MB
 

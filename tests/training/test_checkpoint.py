@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from minivae.errors import CheckpointError
-from minivae.training import checkpoint
-from minivae.training.checkpoint import load, save, write_atomically
+from minivae.runs import checkpoint
+from minivae.runs.checkpoint import load, save, write_atomically
 
 SMALL = {"model/encoder.0.w": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(7)}
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
@@ -225,7 +225,7 @@ def test_a_disk_that_fills_up_half_way_leaves_the_old_file(old):
 import resource, signal
 import numpy as np
 from minivae.errors import CheckpointError
-from minivae.training.checkpoint import save
+from minivae.runs.checkpoint import save
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

@@ -9,7 +9,8 @@ import minivae as mv
 from minivae import nn
 from minivae.data import Dataset
 from minivae.errors import CheckpointError, NonFiniteError, UsageError
-from minivae.training import Run, Trainer, TrainingConfig, load_model, losses
+from minivae.runs import Run, load_model
+from minivae.training import Trainer, TrainingConfig, losses
 
 
 def blobs(n: int = 96, shape: tuple[int, int, int] = (9, 8, 1)) -> Dataset:

@@ -9,9 +9,10 @@ import minivae as mv
 from minivae.cli import main
 from minivae.data import Dataset
 from minivae.errors import UsageError
-from minivae.training import FactorTrainer, Run, Trainer, TrainingConfig, load_model, losses, trainer_for
-from minivae.training.checkpoint import load, save
-from minivae.training.collapse import alarm
+from minivae.runs import Run, load_model
+from minivae.runs.checkpoint import load, save
+from minivae.runs.collapse import alarm
+from minivae.training import FactorTrainer, Trainer, TrainingConfig, losses, trainer_for
 
 
 def tiles(n: int = 96) -> Dataset:
@@ -71,7 +72,7 @@ def test_the_labels_go_with_their_images():
     trainer.config = TrainingConfig(epochs=2, batch_size=10)
 
     def watch(model, x, rng, beta):
-        seen.append((x[:, -1, -1, 0] * 255 / 60, model.given_c.argmax(axis=1)))
+        seen.append((x[:, -1, -1, 0] * 255 / 60, model.c_rows.argmax(axis=1)))
         return mv.elbo(model, x, rng, beta)
 
     trainer.objective = watch
@@ -128,7 +129,7 @@ def test_activity_is_what_its_parts_say():
     mean = np.zeros((400, 3), np.float32)
     mean[:, 1] = np.arange(400) % 4
     model = mv.VAE((1, 1, 1), mv.Stream(0), latent=3, hidden=())
-    model.encode = lambda x: mv.distributions.Gaussian(mv.constant(mean), mv.constant(np.zeros_like(mean)))
+    model.encode = lambda x: mv.distributions.Gaussian(mv.stop_gradient(mean), mv.stop_gradient(np.zeros_like(mean)))
     found = mv.models.activity(model, mean, mv.Stream(0))
     assert found.active.tolist() == [False, True, False]
     np.testing.assert_allclose(found.kl, [0, 14 / 8, 0], atol=1e-6)  # half the mean of 0, 1, 4 and 9
@@ -267,7 +268,7 @@ def test_the_critic_learns_and_the_model_is_told():
 
     class Twice(mv.VAE):
         def encode(self, x):
-            mean = mv.ops.broadcast_to(mv.constant(x[:, 5, 4] * 8 - 4), (len(x), 3))
+            mean = mv.ops.broadcast_to(mv.stop_gradient(x[:, 5, 4] * 8 - 4), (len(x), 3))
             return mv.distributions.Gaussian(mean, mean * 0.0 - 4.0)
 
     images, model = tiles(528).train_images, Twice((6, 5, 1), mv.Stream(0), **SMALL)

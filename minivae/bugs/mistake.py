@@ -1,4 +1,4 @@
-"""What a specimen of the zoo is: a mistake that somebody made, the right thing beside it, and the check that tells them apart."""
+"""What a mistake of the list of bugs is: a mistake that somebody made, the right thing beside it, and the check that tells them apart."""
 
 import functools
 import inspect
@@ -22,7 +22,7 @@ class Finding:
         return self.size <= self.allowed  # a NaN is not ok
 
 
-class Specimen:
+class Mistake:
     """A mistake.  The docstring of a subclass says what it is, in one line.
 
     bug, fix            the same function, wrong and right; short enough to be compared by eye

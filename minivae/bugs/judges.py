@@ -1,4 +1,4 @@
-"""Checks that several specimens share, each by something that knows nothing of the implementation: an integral, a sum over all images."""
+"""Checks that several mistakes share, each by something that knows nothing of the implementation: an integral, a sum over all images."""
 
 import functools
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..distributions import Gaussian, StandardGaussian
-from ..engine import no_graph
+from ..engine import no_grad
 from ..models import VAE
 from ..quadrature import kl_by_integration, log_marginal, posterior_kl
 from ..random import Stream
-from .specimen import Finding, relative
+from .mistake import Finding, relative
 
 ROUNDING = 1e-9  # of a quantity near 1 that was integrated in float64; a mistake is 1e-3 and more
 X = np.array(list(product([0.0, 1.0], repeat=4)))[[1, 6, 11]].reshape(3, 2, 2, 1)  # three images of four pixels
@@ -54,7 +54,7 @@ def exact_elbo() -> float:
 
 def is_the_elbo(loss: Callable[..., Any]) -> Finding:
     """Whether loss(model, x, rng), averaged over its noise, is what log p(x) = ELBO + KL(q || p(z | x)) says."""
-    with no_graph():
+    with no_grad():
         found = over_the_noise(lambda t: loss(tiny(), X, GivenNoise(t)).item())
     right = exact_elbo()
     return Finding(relative(found, right), ROUNDING, f"the loss, over all noise, is {found:.6f}; KL(q || p(z|x)) - log p(x) is {right:.6f}")
@@ -62,7 +62,7 @@ def is_the_elbo(loss: Callable[..., Any]) -> Finding:
 
 def is_the_kl(f: Callable[..., Any]) -> Finding:
     """Whether f(mean, logvar) is the integral of q (log q - log p)."""
-    with no_graph():
+    with no_grad():
         found = np.broadcast_to(np.asarray(f(MEAN, LOGVAR).data), (2,))
     right = kl_by_integration(Gaussian(MEAN, LOGVAR), Gaussian(0 * MEAN, 0 * LOGVAR))
     worst = int(np.argmax(abs(found - right)))
@@ -74,7 +74,7 @@ def log_weights_integrate(f: Callable[..., Any]) -> Finding:
     """Whether E_q[w] = p(x), for f(log p(x | z), log p(z), log q(z)), by the trapezoidal rule."""
     z = np.linspace(-12, 12, 6001)
     grid = np.broadcast_to(z[:, None, None], (len(z), len(X), 1))
-    with no_graph():
+    with no_grad():
         q = tiny().encode(X)
         log_q = q.log_prob(grid).data
         log_w = f(tiny().decode(grid).log_prob(X).data, StandardGaussian().log_prob(grid).data, log_q)

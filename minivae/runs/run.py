@@ -24,9 +24,9 @@ from ..random import Stream
 from ..version import VERSION
 from .checkpoint import load, save, write_atomically
 from .collapse import alarm, measure
-from .config import TrainingConfig
-from .factor import trainer_for
-from .loop import Trainer, like, losses
+from ..training.config import TrainingConfig
+from ..training.factor import trainer_for
+from ..training.loop import Trainer, like, losses
 
 CHECKPOINT, CONFIG, METRICS = "model.npz", "config.json", "metrics.jsonl"
 
@@ -116,7 +116,7 @@ class Run:
         if self.model.image_shape != data.image_shape:
             raise UsageError(f"{data.name} has images {data.image_shape}, the model was trained on {self.model.image_shape}")
         config = self.trainer.config
-        labels, test_labels = labels_of(data) if self.model.condition else (None, None)
+        labels, test_labels = labels_of(data) if self.model.condition_size else (None, None)
         images = self.on_device(data.train_images)  # as bytes: a batch is gathered where the model is
         few = max(500 // config.samples, 1)
         if config.objective == "tc":
@@ -154,7 +154,7 @@ def labels_of(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_model(path: str | Path) -> VAE:
-    """The model of a run folder or of a model.npz, ready to evaluate: `load_model("runs/first").images(z)`."""
+    """The model of a run folder or of a model.npz, ready to evaluate: `load_model("runs/first").decode_mean(z)`."""
     path = Path(path)
     arrays, metadata = load(path / CHECKPOINT if path.is_dir() else path)
     model = build(metadata["model"], Stream(0))

@@ -6,7 +6,7 @@
 
 What a step computes with ops, with gradients and with draws from Streams is recorded.  Everything else that Python does is frozen as
 it was: branches, numbers such as a beta that changes, arithmetic on raw arrays, side effects such as a BatchNorm's running moments.
-So a recording is not simply believed: the second call of a shape runs both ways from the same state of all streams, and unless every
+So a recording is not simply verified: the second call of a shape runs both ways from the same state of all streams, and unless every
 bit of the results and of the gradients agrees, that shape stays eager, and `why_eager` says so.  The arrays that a replay returns
 belong to the recording and are overwritten by the next one.
 """
@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from .backend import xp
-from .engine import Tensor, constant, gradients, runner
-from .kernels.cpu.jit import recorded, repeat
+from ..backend import xp
+from ..engine import Tensor, gradients, runner, stop_gradient
+from ..kernels.cpu.jit import recorded, repeat
+from ..random import Stream, on_draw
 from .memory import Ledger, Place
-from .random import Stream, witness
 
 LARGEST = 8  # shapes that are recorded: each holds the memory of a whole step
 Results = Any  # what a function returned: a Tensor, or a tuple of Tensors of which the first is the loss
@@ -55,7 +55,7 @@ class Captured:
         recording = self.recordings.get(signature)
         if recording is None:
             return self.eager(*arrays)
-        return recording.replay(arrays) if recording.believed else self.judge(recording, signature, arrays)
+        return recording.replay(arrays) if recording.verified else self.judge(recording, signature, arrays)
 
     def eager(self, *arrays: np.ndarray) -> tuple[Results, list[np.ndarray]]:
         results = self.function(*arrays)
@@ -71,8 +71,8 @@ class Captured:
         again = recording.replay(arrays)
         pairs = zip(_leaves((results, parts)), _leaves(again), strict=True)
         same = all(a.tobytes() == b.tobytes() for a, b in pairs)
-        recording.believed = same and [stream.state() for stream in recording.streams] == after
-        if not recording.believed:
+        recording.verified = same and [stream.state() for stream in recording.streams] == after
+        if not recording.verified:
             self.recordings[signature] = None
             shapes = ", ".join(str(a.shape) for a in arrays)
             self.why_eager = f"for arrays of shapes {shapes} a replay differs from the step: it works on something that is not recorded"
@@ -92,36 +92,36 @@ class Recording:
         self.streams: list[Stream] = []
         self.ledger = Ledger()
         self.ledger.keep([*self.inputs, *(p.data for p in params)])
-        self.believed = False
+        self.verified = False
 
     def record(self) -> tuple[Results, list[np.ndarray]]:
         """Run the step on the inputs, and note its calls."""
-        told, run = witness.set(self.draw), runner.set(self.run)
+        told, run = on_draw.set(self.draw), runner.set(self.run)
         try:
             with recorded() as self.kernels:
                 results = self.function(*self.inputs)
                 parts = gradients(results[0] if isinstance(results, tuple) else results, self.params)
         finally:
-            witness.reset(told)
+            on_draw.reset(told)
             runner.reset(run)
         del self.kernels
         self.returned = self.noted((_map(lambda t: t.data, results), parts))
-        return _map(constant, results), parts
+        return _map(stop_gradient, results), parts
 
     def replay(self, arrays: Sequence[np.ndarray]) -> tuple[Results, list[np.ndarray]]:
         if not self.program:
-            self.settle()
+            self.allocate()
         for own, a in zip(self.inputs, arrays, strict=True):
             own[...] = a
         repeat(self.program)
         return self.results, self.gradients
 
-    def settle(self) -> None:
+    def allocate(self) -> None:
         """Lay the arrays out, in memory that the step itself has given back by now."""
-        array = self.ledger.settle(_leaves(self.returned, Place))
+        array = self.ledger.allocate(_leaves(self.returned, Place))
         self.program = [(call, _map(array, arguments)) for call, arguments in self.calls]
         results, self.gradients = _map(array, self.returned)
-        self.results = _map(constant, results)
+        self.results = _map(stop_gradient, results)
         del self.calls, self.ledger
 
     def note(self, call: Callable, *arguments: Any) -> None:

@@ -8,16 +8,16 @@ import numpy as np
 from .. import ops
 from ..data import to_float
 from ..distributions import Bernoulli
-from ..engine import Tensor, constant, gradients, no_graph
+from ..engine import Tensor, gradients, no_grad, stop_gradient
 from ..gradcheck import frozen, gradcheck
 from ..nn import BatchNorm
 from ..random import Stream
 from .judges import ROUNDING, X, over_the_noise, tiny
-from .nursery import HIDDEN, figures, loss_with, newborn, raised, sprites, tested
-from .specimen import Finding, Specimen, relative
+from .mistake import Finding, Mistake, relative
+from .tiny import HIDDEN, figures, fresh_model, loss_with, sprites, tested, train
 
 
-class ConstantSigma(Specimen):
+class ConstantSigma(Mistake):
     """no gradient flows through sigma: a detach() too many in the sample"""
 
     name = "no-gradient-through-sigma"
@@ -28,7 +28,7 @@ class ConstantSigma(Specimen):
 
     @staticmethod
     def bug(mean, logvar, eps):
-        sigma = constant(ops.exp(logvar / 2))
+        sigma = stop_gradient(ops.exp(logvar / 2))
         return mean + sigma * eps
 
     @staticmethod
@@ -45,10 +45,10 @@ class ConstantSigma(Specimen):
 
     @staticmethod
     def training(f):
-        return figures(raised(loss_with(sample=f)))
+        return figures(train(loss_with(sample=f)))
 
 
-class SampleIsConstant(Specimen):
+class SampleIsConstant(Mistake):
     """z is a plain random draw: no gradient passes through it"""
 
     name = "sample-cuts-the-graph"
@@ -60,7 +60,7 @@ class SampleIsConstant(Specimen):
     @staticmethod
     def bug(mean, logvar, eps):
         z = ops.reparameterize(mean, logvar, eps)
-        return constant(z)
+        return stop_gradient(z)
 
     @staticmethod
     def fix(mean, logvar, eps):
@@ -83,10 +83,10 @@ class SampleIsConstant(Specimen):
 
     @staticmethod
     def training(f):
-        return figures(raised(loss_with(sample=f)))
+        return figures(train(loss_with(sample=f)))
 
 
-class SameNoise(Specimen):
+class SameNoise(Mistake):
     """the generator is seeded in every step, and draws the same noise"""
 
     name = "same-noise-every-step"
@@ -116,12 +116,12 @@ class SameNoise(Specimen):
         def loss(model, x, rng):
             return loss_with(sample=lambda mean, logvar, eps: ops.reparameterize(mean, logvar, f(rng, eps.shape)))(model, x, rng)
 
-        model = raised(loss)
+        model = train(loss)
         fresh, known = tested(loss_with(), model), tested(loss, model)
         return {"nats by which known noise flatters it": fresh - known} | figures(model)
 
 
-class BytesForUnit(Specimen):
+class BytesForUnit(Mistake):
     """pixels from 0 to 255 meet a likelihood of pixels from 0 to 1"""
 
     name = "bytes-for-unit"
@@ -151,10 +151,10 @@ class BytesForUnit(Specimen):
         def loss(model, x, rng):
             return loss_with()(model, f((x * 255).round()), rng)
 
-        return figures(raised(loss, epochs=1))
+        return figures(train(loss, epochs=1))
 
 
-class BatchNormInTraining(Specimen):
+class BatchNormInTraining(Mistake):
     """batch normalization stays in training mode at test time"""
 
     name = "batch-norm-at-test"
@@ -175,22 +175,22 @@ class BatchNormInTraining(Specimen):
     def check(f):
         layer = f(BatchNorm(3))
         x = Stream(9).normal((8, 3)).astype(np.float64)
-        with no_graph():
+        with no_grad():
             alone, among = layer(x[:2]).data, layer(x).data[:2]
         moved = float(abs(alone - among).max())
         return Finding(moved, 1e-12, f"two images move by {moved:.4f} when six others join their batch")
 
     @staticmethod
     def training(f):
-        model = newborn()
+        model = fresh_model()
         model.encoder.layers.insert(2, BatchNorm(HIDDEN))
-        model = f(raised(loss_with(), model=model))
+        model = f(train(loss_with(), model=model))
         test = sprites()[1]
         x = to_float(test[np.argsort(test.sum(axis=(1, 2, 3)))])  # like beside like, as in a folder sorted by class
         rng = Stream(2)
-        with no_graph():
+        with no_grad():
             nats = [loss_with()(model, x[i : i + 4], rng).item() for i in range(0, len(x), 4)]
         return {"-ELBO of test images in batches of 4 (nats)": sum(nats) / len(nats)}
 
 
-SPECIMENS: tuple[Any, ...] = (ConstantSigma, SampleIsConstant, SameNoise, BytesForUnit, BatchNormInTraining)
+MISTAKES: tuple[Any, ...] = (ConstantSigma, SampleIsConstant, SameNoise, BytesForUnit, BatchNormInTraining)

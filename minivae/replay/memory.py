@@ -65,7 +65,7 @@ class Ledger:
         self.sizes.append(owner.nbytes)
         return number
 
-    def settle(self, results: Sequence["Place | np.ndarray"]) -> Callable[[Any], Any]:
+    def allocate(self, results: Sequence["Place | np.ndarray"]) -> Callable[[Any], Any]:
         """Give every buffer its memory.  Returns what makes a Place its array, and leaves anything else as it is.
 
         Results are in use to the end.  A buffer that somebody else still holds stays where it is.

@@ -8,15 +8,15 @@ import numpy as np
 
 from .. import ops
 from ..distributions import Bernoulli
-from ..engine import constant, no_graph
+from ..engine import no_grad, stop_gradient
 from ..random import Stream
 from .densities import WrongKl
 from .judges import ROUNDING, X, is_the_elbo, log_weights_integrate, tiny
-from .nursery import BATCH, EPOCHS, TRAIN, figures, loss_with, raised, tested
-from .specimen import Finding, Specimen, relative
+from .mistake import Finding, Mistake, relative
+from .tiny import BATCH, EPOCHS, TRAIN, figures, loss_with, tested, train
 
 
-class PixelMean(Specimen):
+class PixelMean(Mistake):
     """the reconstruction is a mean over pixels, the KL a sum over latents"""
 
     name = "pixel-mean"
@@ -39,7 +39,7 @@ class PixelMean(Specimen):
 
     @staticmethod
     def training(f):
-        return figures(raised(loss_with(log_px=lambda p, x: f(p.logits, x))))
+        return figures(train(loss_with(log_px=lambda p, x: f(p.logits, x))))
 
 
 class KlMeanOverLatents(WrongKl):
@@ -57,7 +57,7 @@ class KlMeanOverLatents(WrongKl):
         return kl.mean(axis=1) / 2
 
 
-class AveragedTwice(Specimen):
+class AveragedTwice(Mistake):
     """the loss is a mean over the batch, divided by its size once more"""
 
     name = "averaged-twice"
@@ -79,17 +79,17 @@ class AveragedTwice(Specimen):
     @staticmethod
     def check(f):
         log_px, divergence = -80 + 9 * Stream(5).normal(12, like=np.zeros(0)), Stream(6).uniform(12, like=np.zeros(0))
-        whole = f(constant(log_px), constant(divergence)).item()
-        parts = [f(constant(log_px[i : i + 4]), constant(divergence[i : i + 4])).item() for i in (0, 4, 8)]
+        whole = f(stop_gradient(log_px), stop_gradient(divergence)).item()
+        parts = [f(stop_gradient(log_px[i : i + 4]), stop_gradient(divergence[i : i + 4])).item() for i in (0, 4, 8)]
         what = f"the loss of 12 images is {whole:.4f}, the mean over three batches of 4 of them is {sum(parts) / 3:.4f}"
         return Finding(relative(whole, sum(parts) / 3), ROUNDING, what)
 
     @staticmethod
     def training(f):
-        return figures(raised(loss_with(total=f), sgd=2e-3))
+        return figures(train(loss_with(total=f), sgd=2e-3))
 
 
-class WarmupNeverEnds(Specimen):
+class WarmupNeverEnds(Mistake):
     """the KL's warm-up counts the steps of the epoch: beta never stays 1"""
 
     name = "warmup-never-ends"
@@ -123,10 +123,10 @@ class WarmupNeverEnds(Specimen):
         def total(log_px, divergence):
             return (f(next(steps), TRAIN // BATCH, TRAIN // BATCH) * divergence - log_px).mean()
 
-        return figures(raised(loss_with(total=total)))
+        return figures(train(loss_with(total=total)))
 
 
-class LogKForgotten(Specimen):
+class LogKForgotten(Mistake):
     """the importance-weighted bound lacks - log k"""
 
     name = "log-k-forgotten"
@@ -146,7 +146,7 @@ class LogKForgotten(Specimen):
 
     @staticmethod
     def check(f):
-        found = [float(f(constant(np.full((k, 1), -90.0))).data[0]) for k in (1, 5, 50)]
+        found = [float(f(stop_gradient(np.full((k, 1), -90.0))).data[0]) for k in (1, 5, 50)]
         what = f"k equal weights of e^-90: the bound is {found[0]:.4f} for k = 1, {found[1]:.4f} for 5, {found[2]:.4f} for 50"
         return Finding(max(relative(a, -90.0) for a in found), 1e-12, what)
 
@@ -155,7 +155,7 @@ class LogKForgotten(Specimen):
         def printed(bound):
             return tested(lambda model, x, rng: -bound(log_weights(model, x, rng, 50, LogWeightsUpsideDown.fix)).mean(), model)
 
-        model = raised(importance_loss(LogWeightsUpsideDown.fix))
+        model = train(importance_loss(LogWeightsUpsideDown.fix))
         off = abs(printed(f) - printed(LogKForgotten.fix))
         return {"nats by which the printed bound is off": off, "printed -log p(x) (nats)": printed(f)} | figures(model)
 
@@ -172,7 +172,7 @@ def importance_loss(log_weight, k=5):
     return lambda model, x, rng: -LogKForgotten.fix(log_weights(model, x, rng, k, log_weight)).mean()
 
 
-class LogWeightsUpsideDown(Specimen):
+class LogWeightsUpsideDown(Mistake):
     """the importance weight is p(x|z) q(z|x) / p(z), for p(z) / q(z|x)"""
 
     name = "weights-upside-down"
@@ -193,10 +193,10 @@ class LogWeightsUpsideDown(Specimen):
 
     @staticmethod
     def training(f):
-        return figures(raised(importance_loss(f), epochs=5))
+        return figures(train(importance_loss(f), epochs=5))
 
 
-class MeanForSample(Specimen):
+class MeanForSample(Mistake):
     """the 'ELBO' is evaluated at the posterior's mean, without drawing z"""
 
     name = "mean-for-sample"
@@ -219,13 +219,13 @@ class MeanForSample(Specimen):
 
     @staticmethod
     def training(f):
-        model = raised(loss_with())
+        model = train(loss_with())
         printed = tested(loss_with(sample=f), model)
         right = tested(loss_with(), model)
         return {"nats by which the printed ELBO is off": abs(printed - right), "printed -ELBO (nats)": printed} | figures(model)
 
 
-class SkipConnection(Specimen):
+class SkipConnection(Mistake):
     """a skip connection hands the decoder the image that it is to explain"""
 
     name = "decoder-sees-the-answer"
@@ -245,7 +245,7 @@ class SkipConnection(Specimen):
     @staticmethod
     def check(f):
         images = np.indices((2, 2, 2, 2)).reshape(4, 16).T.reshape(16, *X.shape[1:]).astype(np.float64)
-        with no_graph():
+        with no_grad():
             logits = tiny().decode(np.full((16, 1), 0.3)).logits
             total = float(np.exp(f(logits, images, 2.0).log_prob(images).data).sum())
         return Finding(relative(total, 1.0), ROUNDING, f"p(x|z) of all 16 images of four pixels sums to {total:.6f}")
@@ -253,11 +253,11 @@ class SkipConnection(Specimen):
     @staticmethod
     def training(f):
         loss = loss_with(log_px=lambda p, x: f(p.logits, x, 8.0).log_prob(x))
-        model = raised(loss)
+        model = train(loss)
         return figures(model) | {"-ELBO as trained (nats)": tested(loss, model)}
 
 
-SPECIMENS: tuple[Any, ...] = (
+MISTAKES: tuple[Any, ...] = (
     PixelMean,
     KlMeanOverLatents,
     AveragedTwice,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data import batches
-from ..models import AE, activity, given
+from ..models import AE, activity, conditioned
 from ..random import Stream
 
 SEEN = 1000  # images: the variance of their means, which active_units asks for, is then known to 5%
@@ -21,7 +21,7 @@ def measure(model: Any, images: np.ndarray, conditions: np.ndarray | None, seed:
     """{"active_units": how many, "latent_kl": nats of each}, on the first images; an autoencoder has no KL to report."""
     n = min(len(images), SEEN)
     model.train(False)
-    told = given(model, None if conditions is None else conditions[:n])
+    told = conditioned(model, None if conditions is None else conditions[:n])
     x = on_device(next(batches(images[:n], n)))
     found = activity(told, x, Stream(seed).split("noise of the alarm"))
     units = {"active_units": int(found.active.sum())}

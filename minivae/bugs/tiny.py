@@ -1,4 +1,4 @@
-"""Where specimens are let loose: small images, a small model, a short training, and figures that no bug takes part in.
+"""Where mistakes are let loose: small images, a small model, a short training, and figures that no bug takes part in.
 
 The images are sprites (a square, an ellipse or a heart at any place, size and angle) of 16 by 16 gray pixels.  A training takes a second.
 """
@@ -14,7 +14,7 @@ from .. import ops
 from ..data import batches, to_float
 from ..data.sprites import CANVAS, draw
 from ..distributions import Gaussian, StandardGaussian, kl
-from ..engine import Tensor, gradients, no_graph
+from ..engine import Tensor, gradients, no_grad
 from ..evaluate import active_units, log_likelihood
 from ..models import VAE
 from ..random import Stream
@@ -30,7 +30,7 @@ Loss = Callable[[Any, Any, Stream], Tensor]  # (model, x, rng) -> nats per image
 @functools.cache
 def sprites() -> tuple[np.ndarray, np.ndarray]:
     """Images to train and to test with.     -> (2000, 16, 16, 1), (300, 16, 16, 1) uint8"""
-    u = Stream(0).split("sprites of the zoo").uniform((4, TRAIN + TEST))
+    u = Stream(0).split("sprites of the list of bugs").uniform((4, TRAIN + TEST))
     kind = np.arange(TRAIN + TEST) % 3
     images = draw(kind, 0.5 + 0.5 * u[0], 2 * math.pi * u[1], u[2], u[3])
     part = CANVAS // SIDE
@@ -38,13 +38,13 @@ def sprites() -> tuple[np.ndarray, np.ndarray]:
     return small[:TRAIN], small[TRAIN:]
 
 
-def newborn(latent: int = LATENT, likelihood: str = "bernoulli") -> VAE:
+def fresh_model(latent: int = LATENT, likelihood: str = "bernoulli") -> VAE:
     return VAE((SIDE, SIDE, 1), Stream(0).split("weights"), latent=latent, hidden=(HIDDEN,), likelihood=likelihood)
 
 
-def raised(loss: Loss, sgd: float | None = None, model: Any = None, epochs: int = EPOCHS, lr: float = 3e-3) -> Any:
+def train(loss: Loss, sgd: float | None = None, model: Any = None, epochs: int = EPOCHS, lr: float = 3e-3) -> Any:
     """A model trained with the loss by Adam, or by SGD with the given learning rate."""
-    model = newborn() if model is None else model
+    model = fresh_model() if model is None else model
     params = model.parameters()
     optimizer = Adam(params, lr) if sgd is None else SGD(params, sgd)
     root = Stream(1)
@@ -70,7 +70,7 @@ def tested(loss: Loss, model: Any) -> float:
     """The loss of the test images, as it was trained."""
     model.train(False)
     x, rng = to_float(sprites()[1]), Stream(2)
-    with no_graph():
+    with no_grad():
         return float(np.mean([loss(model, part, rng).item() for part in np.split(x, TEST // BATCH)]))
 
 
@@ -94,7 +94,7 @@ def loss_with(
     log_px: Callable[..., Any] = log_px_of,
     total: Callable[..., Any] = average,
 ) -> Loss:
-    """The negative ELBO, of parts that a specimen may take the place of.
+    """The negative ELBO, of parts that a mistake may take the place of.
 
     sample(mean, logvar, eps) -> z;  divergence(mean, logvar) -> (N,);  log_px(p(x | z), x) -> (N,);  total(log_px, divergence) -> ()
     """

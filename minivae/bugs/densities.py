@@ -9,15 +9,15 @@ import numpy as np
 from .. import ops
 from ..data import to_float
 from ..distributions import Bernoulli, Gaussian
-from ..engine import constant, no_graph
+from ..engine import no_grad, stop_gradient
 from ..quadrature import expectation
 from ..random import Stream
 from .judges import LOGVAR, MEAN, ROUNDING, is_the_kl, over_the_noise
-from .nursery import figures, loss_with, newborn, raised, sprites, tested
-from .specimen import Finding, Specimen, relative
+from .mistake import Finding, Mistake, relative
+from .tiny import figures, fresh_model, loss_with, sprites, tested, train
 
 
-class SigmaIsExpLogvar(Specimen):
+class SigmaIsExpLogvar(Mistake):
     """z is drawn with sigma = exp(logvar); the KL has exp(logvar / 2)"""
 
     name = "sigma-is-exp-logvar"
@@ -37,21 +37,21 @@ class SigmaIsExpLogvar(Specimen):
     @staticmethod
     def check(f):
         mean, logvar = np.array([0.5]), np.array([-1.0])
-        found = float(over_the_noise(lambda eps: (f(mean, constant(logvar), eps).data - mean) ** 2)[0])
+        found = float(over_the_noise(lambda eps: (f(mean, stop_gradient(logvar), eps).data - mean) ** 2)[0])
         right = float(expectation(Gaussian(mean, logvar), lambda z: (z - mean) ** 2)[0])
         return Finding(relative(found, right), ROUNDING, f"the variance of z is {found:.6f}, that of the density in the KL {right:.6f}")
 
     @staticmethod
     def training(f):
-        return figures(raised(loss_with(sample=f)))
+        return figures(train(loss_with(sample=f)))
 
 
-@functools.cache  # the right divergence is that of several specimens
+@functools.cache  # the right divergence is that of several mistakes
 def trained_with(divergence):
-    return figures(raised(loss_with(divergence=divergence)))
+    return figures(train(loss_with(divergence=divergence)))
 
 
-class WrongKl(Specimen):
+class WrongKl(Mistake):
     """a mistake in KL(N(mean, sigma^2) || N(0, I))"""
 
     caught_by = "integration: the KL is the integral of q (log q - log p)"
@@ -63,7 +63,7 @@ class WrongKl(Specimen):
 
     @staticmethod
     def check(f):
-        return is_the_kl(lambda mean, logvar: f(constant(mean), constant(logvar)))
+        return is_the_kl(lambda mean, logvar: f(stop_gradient(mean), stop_gradient(logvar)))
 
     @staticmethod
     def training(f):
@@ -88,7 +88,7 @@ class LogSigmaForLogVariance(WrongKl):
     """the KL divergence has log sigma where log sigma^2 belongs"""
 
     name = "log-sigma-for-log-variance"
-    seen = "the same lecture of docs/slides.md; FluxML/model-zoo issue 73 has (log sigma)^2 for log sigma^2"
+    seen = "the same lecture of docs/slides.md; FluxML/model-bugs issue 73 has (log sigma)^2 for log sigma^2"
     caught_by = "a divergence is never negative"
     harm = "The least KL is at sigma = 0.71: idle latents rest there, and the prior that is sampled from is wider than any code."
     least = 0.2
@@ -101,14 +101,14 @@ class LogSigmaForLogVariance(WrongKl):
     @staticmethod
     def check(f):
         logvar = np.linspace(-3, 3, 6001)[:, None]
-        values = f(constant(0 * logvar), constant(logvar)).data
+        values = f(stop_gradient(0 * logvar), stop_gradient(logvar)).data
         least = int(values.argmin())
         what = f"the least KL is {values[least]:.4f}, at sigma = {math.exp(logvar[least, 0] / 2):.4f}"
         return Finding(max(0.0, -float(values[least])), 1e-15, what)
 
     @staticmethod
     def training(f):
-        model = raised(loss_with(divergence=f), model=newborn(latent=16))
+        model = train(loss_with(divergence=f), model=fresh_model(latent=16))
         sigma = model.encode(to_float(sprites()[1])).sigma.data.mean(axis=0)
         return {"1 - sigma of the idlest of 16 latents": 1 - float(sigma.max())} | figures(model)
 
@@ -127,11 +127,11 @@ class ReversedKl(WrongKl):
         return kl.sum(axis=1) / 2
 
 
-class SignOfTheRatio(Specimen):
+class SignOfTheRatio(Mistake):
     """the sampled KL is log p(z) - log q(z): the ratio is upside down"""
 
     name = "sign-of-the-ratio"
-    seen = "FluxML/model-zoo pull request 147; a KL that is printed negative in AntixK/PyTorch-VAE issue 68"
+    seen = "FluxML/model-bugs pull request 147; a KL that is printed negative in AntixK/PyTorch-VAE issue 68"
     caught_by = "expectation over the noise against the integral of q (log q - log p)"
     harm = "Training makes the divergence as large as it can, and is paid for it: the loss falls, and there is no bottom."
     least = 1000.0
@@ -151,7 +151,7 @@ class SignOfTheRatio(Specimen):
         def at(z):
             return f(z, q.log_prob(z), p.log_prob(z)).data
 
-        with no_graph():
+        with no_grad():
             found = over_the_noise(lambda eps: at(MEAN[:, :1] + np.exp(LOGVAR[:, :1] / 2) * eps))
         right = expectation(q, lambda z: Gaussian(q.mean, q.logvar, 0).log_prob(z).data - Gaussian(p.mean, p.logvar, 0).log_prob(z).data)
         what = f"its expectation is {found[0]:.6f}, the integral of q (log q - log p) is {right[0, 0]:.6f}"
@@ -164,10 +164,10 @@ class SignOfTheRatio(Specimen):
             z = q.sample(rng)
             return (f(z, q.log_prob(z), model.prior.log_prob(z)) - model.decode(z).log_prob(x)).mean()
 
-        return figures(raised(loss, epochs=5))
+        return figures(train(loss, epochs=5))
 
 
-class SigmoidTwice(Specimen):
+class SigmoidTwice(Mistake):
     """probabilities are passed where logits belong: the sigmoid is taken twice"""
 
     name = "sigmoid-twice"
@@ -193,10 +193,10 @@ class SigmoidTwice(Specimen):
     @staticmethod
     def training(f):
         loss = loss_with(log_px=lambda p, x: f(p.logits, x))
-        return {"-ELBO of test images, as trained (nats)": tested(loss, raised(loss))}
+        return {"-ELBO of test images, as trained (nats)": tested(loss, train(loss))}
 
 
-class LogOfRounded(Specimen):
+class LogOfRounded(Mistake):
     """log(1 - sigmoid(h)) as it stands; the sigmoid rounds to 1"""
 
     name = "log-of-a-rounded-one"
@@ -221,7 +221,7 @@ class LogOfRounded(Specimen):
         h = np.array([-100, -20, -1, 0, 1, 20, 100] * 2, np.float32)
         x = np.repeat(np.array([0, 1], np.float32), 7)
         with np.errstate(all="ignore"):
-            found = f(constant(h.reshape(-1, 1, 1, 1)), x.reshape(-1, 1, 1, 1)).data.astype(np.float64)
+            found = f(stop_gradient(h.reshape(-1, 1, 1, 1)), x.reshape(-1, 1, 1, 1)).data.astype(np.float64)
         right = x * h.astype(np.float64) - np.logaddexp(0, h.astype(np.float64))
         errors = [relative(a, b) for a, b in zip(found, right, strict=True)]
         worst = int(np.argmax(errors))
@@ -230,16 +230,16 @@ class LogOfRounded(Specimen):
 
     @staticmethod
     def training(f):
-        model = newborn()
+        model = fresh_model()
         model.named_parameters()["decoder.layers.1.b"].data[...] = 20.0  # a decoder that begins by being sure that every pixel is white
         with np.errstate(all="ignore"):
             loss = loss_with(log_px=lambda p, x: f(p.logits, x))
-            raised(loss, model=model)
+            train(loss, model=model)
         lost = [float(not np.isfinite(p.data).all()) for p in model.parameters()]
         return {"share of weights' arrays that hold a NaN": sum(lost) / len(lost)}
 
 
-class UnsquaredNorm(Specimen):
+class UnsquaredNorm(Mistake):
     """the reconstruction loss is the norm of the error and not its square"""
 
     name = "unsquared-norm"
@@ -262,20 +262,20 @@ class UnsquaredNorm(Specimen):
     def check(f):
         error, log_sigma = Stream(4).normal((1, 4, 4, 1), like=np.zeros(0)), np.zeros((1, 1, 1, 1)) - 0.3
         sigma = np.broadcast_to(log_sigma, error.shape)
-        whole, top, bottom = (f(constant(error[:, part]), sigma[:, part]).item() for part in (slice(None), slice(2), slice(2, 4)))
+        whole, top, bottom = (f(stop_gradient(error[:, part]), sigma[:, part]).item() for part in (slice(None), slice(2), slice(2, 4)))
         what = f"the log-likelihood of an image is {whole:.6f}, those of its halves add up to {top + bottom:.6f}"
         return Finding(relative(whole, top + bottom), ROUNDING, what)
 
     @staticmethod
     def training(f):
-        model = newborn(likelihood="gaussian")
-        raised(loss_with(log_px=lambda p, x: f(p.mean - x, p.logvar * 0.5 + np.zeros_like(x))), model=model)
+        model = fresh_model(likelihood="gaussian")
+        train(loss_with(log_px=lambda p, x: f(p.mean - x, p.logvar * 0.5 + np.zeros_like(x))), model=model)
         x = to_float(sprites()[1])
         error = float(((model.reconstruct(x) - x) ** 2).sum(axis=(1, 2, 3)).mean())
         return {"squared error of a test image": error, "active latents": figures(model)["active latents"]}
 
 
-SPECIMENS: tuple[Any, ...] = (
+MISTAKES: tuple[Any, ...] = (
     SigmaIsExpLogvar,
     KlWithoutHalf,
     LogSigmaForLogVariance,

@@ -1,4 +1,4 @@
-"""The bug zoo: every check fails on the bug and passes on the fix, every bug does the harm that is claimed, and both can be read."""
+"""Bugs: every check fails on the bug and passes on the fix, every bug does the harm that is claimed, and both can be read."""
 
 import inspect
 from dataclasses import replace
@@ -7,42 +7,42 @@ import numpy as np
 import pytest
 
 from minivae import elbo
+from minivae.bugs import BUGS, Finding
+from minivae.bugs.judges import X, exact_elbo, is_the_elbo, is_the_kl, over_the_noise
+from minivae.bugs.tiny import BATCH, TEST, closed_kl, loss_with, sprites
 from minivae.cli import main, proof
-from minivae.zoo import ZOO, Finding
-from minivae.zoo.judges import X, exact_elbo, is_the_elbo, is_the_kl, over_the_noise
-from minivae.zoo.nursery import BATCH, TEST, closed_kl, loss_with, sprites
 
-every = pytest.mark.parametrize("specimen", ZOO.values(), ids=list(ZOO))
+every = pytest.mark.parametrize("mistake", BUGS.values(), ids=list(BUGS))
 
 
 @every
-def test_the_check_fails_on_the_bug_and_passes_on_the_fix(specimen):
-    bug, fix = specimen.check(specimen.bug), specimen.check(specimen.fix)
+def test_the_check_fails_on_the_bug_and_passes_on_the_fix(mistake):
+    bug, fix = mistake.check(mistake.bug), mistake.check(mistake.fix)
     assert not bug.ok, bug
     assert fix.ok, fix
     assert not bug.size <= 1000 * bug.allowed or bug.size > 10 * bug.allowed > 0.1, bug  # by far, or as far as chance lets a check see
 
 
 @every
-def test_the_bug_does_harm(specimen):
+def test_the_bug_does_harm(mistake):
     with np.errstate(all="ignore"):
-        bug, fix = specimen.effect()
+        bug, fix = mistake.effect()
     assert bug.keys() == fix.keys()
     figure = next(iter(bug))
     assert np.isfinite(fix[figure])
-    assert bug[figure] >= fix[figure] + specimen.least, (bug, fix)
+    assert bug[figure] >= fix[figure] + mistake.least, (bug, fix)
 
 
 @every
-def test_bug_and_fix_fit_beside_each_other(specimen):
-    for function in (specimen.bug, specimen.fix):
+def test_bug_and_fix_fit_beside_each_other(mistake):
+    for function in (mistake.bug, mistake.fix):
         assert len(inspect.getsource(function).splitlines()) <= 6
-    assert inspect.signature(specimen.bug) == inspect.signature(specimen.fix)
+    assert inspect.signature(mistake.bug) == inspect.signature(mistake.fix)
 
 
 def test_there_are_no_two_of_a_name():
-    assert len(ZOO) == 21
-    assert all(name == specimen.name for name, specimen in ZOO.items())
+    assert len(BUGS) == 21
+    assert all(name == mistake.name for name, mistake in BUGS.items())
 
 
 def test_a_finding_that_is_no_number_is_not_ok():
@@ -71,15 +71,15 @@ def test_the_nursery_trains_what_the_library_trains():
 
 
 def test_the_table_names_all_and_fits_a_terminal(capsys):
-    assert main(["zoo"]) == 0
+    assert main(["bugs"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if line.split() and line.split()[0] in ZOO] == list(ZOO)
+    assert [line.split()[0] for line in lines if line.split() and line.split()[0] in BUGS] == list(BUGS)
     assert max(map(len, lines)) <= 100
 
 
 @every
-def test_a_specimen_is_shown(specimen, capsys):
-    assert main(["zoo", specimen.name]) == 0
+def test_a_specimen_is_shown(mistake, capsys):
+    assert main(["bugs", mistake.name]) == 0
     out, err = capsys.readouterr()
     assert not err
     assert max(map(len, out.splitlines())) <= 100
@@ -91,7 +91,7 @@ def test_a_specimen_is_shown(specimen, capsys):
 
 
 def test_a_specimen_is_let_loose(capsys):
-    assert main(["zoo", "sample-cuts-the-graph", "--train"]) == 0
+    assert main(["bugs", "sample-cuts-the-graph", "--train"]) == 0
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if line.startswith("active latents")]
     assert line.split()[2:] == ["0", "6"]
@@ -103,12 +103,12 @@ def test_a_specimen_is_let_loose(capsys):
     ("arguments", "sentence"),
     [
         (["kl-without-hal"], "did you mean kl-without-half?"),
-        (["zebra"], "`minivae zoo` lists them"),
-        (["--train"], "minivae zoo NAME --train"),
+        (["zebra"], "`minivae bugs` lists them"),
+        (["--train"], "minivae bugs NAME --train"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(arguments, sentence, capsys):
-    assert main(["zoo", *arguments]) == 2
+    assert main(["bugs", *arguments]) == 2
     out, err = capsys.readouterr()
     assert not out
     assert sentence in err
@@ -116,7 +116,7 @@ def test_what_is_not_there_is_one_sentence(arguments, sentence, capsys):
 
 
 def test_a_check_that_sees_nothing_exits_with_2(capsys, monkeypatch):
-    blind = type("Blind", (ZOO["reversed-kl"],), {"check": staticmethod(lambda f: Finding(0.0, 0.0, "nothing"))})
-    monkeypatch.setattr(proof, "ZOO", {"reversed-kl": blind})
-    assert main(["zoo", "reversed-kl"]) == 2
+    blind = type("Blind", (BUGS["reversed-kl"],), {"check": staticmethod(lambda f: Finding(0.0, 0.0, "nothing"))})
+    monkeypatch.setattr(proof, "BUGS", {"reversed-kl": blind})
+    assert main(["bugs", "reversed-kl"]) == 2
     assert "does not tell the bug from the fix" in capsys.readouterr().err
