@@ -88,7 +88,7 @@ class LogSigmaForLogVariance(WrongKl):
     """the KL divergence has log sigma where log sigma^2 belongs"""
 
     name = "log-sigma-for-log-variance"
-    seen = "the same lecture of docs/slides.md; FluxML/model-bugs issue 73 has (log sigma)^2 for log sigma^2"
+    seen = "the same lecture of docs/slides.md; FluxML/model-zoo issue 73 has (log sigma)^2 for log sigma^2"
     caught_by = "a divergence is never negative"
     harm = "The least KL is at sigma = 0.71: idle latents rest there, and the prior that is sampled from is wider than any code."
     least = 0.2
@@ -131,7 +131,7 @@ class SignOfTheRatio(Mistake):
     """the sampled KL is log p(z) - log q(z): the ratio is upside down"""
 
     name = "sign-of-the-ratio"
-    seen = "FluxML/model-bugs pull request 147; a KL that is printed negative in AntixK/PyTorch-VAE issue 68"
+    seen = "FluxML/model-zoo pull request 147; a KL that is printed negative in AntixK/PyTorch-VAE issue 68"
     caught_by = "expectation over the noise against the integral of q (log q - log p)"
     harm = "Training makes the divergence as large as it can, and is paid for it: the loss falls, and there is no bottom."
     least = 1000.0
