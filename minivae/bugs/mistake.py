@@ -1,4 +1,4 @@
-"""What a mistake of the list of bugs is: a mistake that somebody made, the right thing beside it, and the check that tells them apart."""
+"""What stands in the list of bugs: a mistake that somebody made, the right thing beside it, and the check that tells them apart."""
 
 import functools
 import inspect

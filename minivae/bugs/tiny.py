@@ -30,7 +30,7 @@ Loss = Callable[[Any, Any, Stream], Tensor]  # (model, x, rng) -> nats per image
 @functools.cache
 def sprites() -> tuple[np.ndarray, np.ndarray]:
     """Images to train and to test with.     -> (2000, 16, 16, 1), (300, 16, 16, 1) uint8"""
-    u = Stream(0).split("sprites of the list of bugs").uniform((4, TRAIN + TEST))
+    u = Stream(0).split("sprites of the zoo").uniform((4, TRAIN + TEST))
     kind = np.arange(TRAIN + TEST) % 3
     images = draw(kind, 0.5 + 0.5 * u[0], 2 * math.pi * u[1], u[2], u[3])
     part = CANVAS // SIDE
