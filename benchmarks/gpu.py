@@ -31,7 +31,6 @@ from gpu_kernels import copy_bandwidth, floor, measured, peaks_of, timer, watche
 from report import Row, factors, ratio, table
 from workloads import WORKLOADS, common
 
-from minivae import Stream
 from minivae.backend import gpu
 from minivae.cli.bench import spread
 from minivae.errors import UsageError
@@ -130,11 +129,11 @@ def kernels_section(workload: str) -> Iterator[dict[str, Any]]:
     init, x, _ = common(w)
     device = cupy.cuda.Device()
     for precision in ("fp32", "tf32"):
-        trainer, noise = trainer_of(w, init, precision), Stream(1)
+        trainer = trainer_of(w, init, precision)
         there = cupy.asarray(x.reshape(len(x), *w.image))
-        trainer.step(there, noise)
+        trainer.step(there)
         with watched() as calls:
-            trainer.step(there, noise)
+            trainer.step(there)
         for row in measured(calls, timer(cupy), peaks_of(device.attributes, device.compute_capability)):
             yield {"workload": workload, "precision": precision} | row
     images = cupy.asarray(np.tile((255 * x).astype(np.uint8).reshape(len(x), *w.image), (500, 1, 1, 1)))

@@ -17,9 +17,9 @@ def trainer_of(w: Workload, init: dict[str, np.ndarray], precision: str = "fp32"
     """The workload's model on the GPU with the common parameters, and who trains it."""
     model = vae(w, mv.Stream(0))
     load(model, init)
-    kind = {"objective": "iwae", "samples": w.samples} if w.samples else {"objective": "elbo"}
-    config = mv.TrainingConfig(batch_size=w.batch, lr=LEARNING_RATE, precision=precision, **kind)
-    return mv.Trainer(model.to("cuda"), config)
+    kind = mv.objectives.Iwae(w.samples) if w.samples else mv.objectives.Elbo()
+    config = mv.TrainingConfig(batch_size=w.batch, lr=LEARNING_RATE, precision=precision)
+    return mv.Trainer(model.to("cuda"), config, kind)
 
 
 def bytes_of(w: Workload, x: np.ndarray) -> Any:
@@ -50,8 +50,7 @@ def contestant(replayed: bool, precision: str = "fp32") -> Callable[..., Any]:
                 raise RuntimeError(f"the step is no graph: {trainer.on_gpu.why_eager}")
             step = Step(trainer.on_gpu.graph.launch)
         else:
-            noise = mv.Stream(1)
-            step = Step(lambda: trainer.step(there, noise))
+            step = Step(lambda: trainer.step(there))
         return step, loss if precision == "fp32" else None  # TF32 is not to agree to the fifth digit
 
     return factory

@@ -12,15 +12,17 @@ digits whose pixels are made black or white, so that :math:`D + R` bounds the na
 ``python demos/beta_sweep.py --out figures``
 """
 
+from functools import partial
+
 import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import VAE, Stream, losses, no_grad, plots
+from minivae import VAE, Stream, kl, losses, no_grad, plots
 from minivae.data import binarize, to_float
 from minivae.evaluate import elbo_surgery
 from minivae.models import activity
-from minivae.objectives import Terms
+from minivae.objectives import Elbo, Terms
 from minivae.plots.layout import INK, SMALL, titled
 
 asked = stage.options(__doc__)
@@ -54,10 +56,10 @@ def nearest(images: np.ndarray) -> float:
     return float((a.sum(axis=1)[:, None] + b.sum(axis=1) - 2 * a @ b.T).min(axis=1).mean())
 
 
-def fitted(likelihood: str, beta: float, **how: object) -> tuple[VAE, float]:
+def fitted(likelihood: str, beta: float, objective: object = None, **how: object) -> tuple[VAE, float]:
     """A trained model, and what the last third of the epochs still gained, in nats: about as much is wanting."""
     model = VAE(digits.image_shape, rng.split("weights"), latent=latent, hidden=(hidden,), likelihood=likelihood)
-    reports = stage.train(model, train, epochs, beta=beta, name=f"beta {beta:g}", **settings, **how)
+    reports = stage.train(model, train, epochs, objective=objective or Elbo(beta), name=f"beta {beta:g}", **settings, **how)
     return model, reports[-1 - epochs // 3]["loss"] - reports[-1]["loss"]
 
 
@@ -159,17 +161,17 @@ stage.claim(
 # largest eigenvalue of the pixels' covariance.
 
 
-def averaged(model: VAE, x: np.ndarray, noise: Stream, beta: float) -> Terms:
-    """The loss as the lecture has it; beta is its lambda."""
+def averaged(model: VAE, x: np.ndarray, noise: Stream, weight: float) -> Terms:
+    """The loss as the lecture has it; the weight is its lambda."""
     q = model.encode(x)
     error = ((model.decode(q.sample(noise)).mean - x) ** 2).mean(axis=(1, 2, 3))
-    divergence = model.divergence(q, None)
-    return Terms((error + divergence * beta).mean(), -error, divergence)
+    divergence = kl(q, model.prior)
+    return Terms((error + divergence * weight).mean(), error, divergence)
 
 
 eigenvalues = np.linalg.eigvalsh(np.cov(pixels.T))
 for weight in (1.0, 2 / pixels.shape[1]):
-    model, _ = fitted("gaussian", weight, objective=averaged)
+    model, _ = fitted("gaussian", weight, partial(averaged, weight=weight))
     units = int(activity(model, to_float(train[:1000]), rng.split("activity")).active.sum())
     own = weight * pixels.shape[1] / 2
     worth = int((eigenvalues > own).sum())

@@ -21,7 +21,8 @@ from minivae.data import Sprites, to_float
 from minivae.evaluate.disentanglement import dci, mig, sap
 from minivae.evaluate.interventions import beta_vae_score, factor_vae_score
 from minivae.models import VAE
-from minivae.training import TrainingConfig, trainer_for
+from minivae.objectives import Elbo, Factor, TotalCorrelation
+from minivae.training import Trainer, TrainingConfig
 
 asked = stage.options(__doc__)
 
@@ -50,10 +51,10 @@ print(f"{len(data):,} images of {size}x{size}")
 # are worth it.
 
 objectives = {
-    "VAE": {},
-    "β-VAE, β = 4": {"beta": 4.0},
-    "β-TCVAE, β = 6": {"objective": "tc", "beta": 6.0},
-    "FactorVAE, γ = 10": {"objective": "factor", "beta": 10.0, "critic": stage.pick(asked, 50, 200, 200)},
+    "VAE": Elbo(),
+    "β-VAE, β = 4": Elbo(4.0),
+    "β-TCVAE, β = 6": TotalCorrelation(6.0),
+    "FactorVAE, γ = 10": Factor(10.0, critic=stage.pick(asked, 50, 200, 200)),
 }
 epochs, lr = stage.pick(asked, (5, 2e-3), (5, 2e-3), (6, 1e-3))
 
@@ -70,8 +71,9 @@ def codes(model: VAE) -> np.ndarray:
 
 
 encodings = {"true factors": factors.astype(np.float32)}
-for name, settings in objectives.items():
-    trainer = trainer_for(network(), TrainingConfig(epochs=epochs, batch_size=64, lr=lr, lr_schedule="cosine", seed=asked.seed, **settings))
+for name, objective in objectives.items():
+    config = TrainingConfig(epochs=epochs, batch_size=64, lr=lr, lr_schedule="cosine", seed=asked.seed)
+    trainer = Trainer(network(), config, objective)
     for _ in tqdm(range(epochs), desc=name, unit="epoch", leave=False, delay=2):
         terms = trainer.epoch(data)
     print(f"{name:18s} reconstruction {terms['reconstruction']:6.2f}, KL {terms['kl']:5.2f} nats")

@@ -24,6 +24,7 @@ from minivae import Stream, Trainer, TrainingConfig, no_grad
 from minivae.data import binarize, to_float
 from minivae.evaluate import log_likelihoods
 from minivae.models import VAE
+from minivae.objectives import Elbo, Iwae
 from minivae.plots.layout import FAINT, INK, TEXT, TITLE, calm
 from minivae.runs import checkpoint
 
@@ -53,11 +54,9 @@ def initial() -> VAE:
 
 
 def trained(k: int) -> VAE:
-    objective = "elbo" if k == 1 else "iwae"  # for k = 1 the bounds are one, and the ELBO has its KL in closed form
-    config = TrainingConfig(
-        epochs=epochs, batch_size=20, lr=lr, lr_schedule="cosine", binarize=True, objective=objective, samples=k, seed=asked.seed
-    )
-    trainer, file = Trainer(initial(), config), asked.out / f"iwae_table-{k}.npz"
+    objective = Elbo() if k == 1 else Iwae(k)  # for k = 1 the bounds are one, and the ELBO has its KL in closed form
+    config = TrainingConfig(epochs=epochs, batch_size=20, lr=lr, lr_schedule="cosine", binarize=True, seed=asked.seed)
+    trainer, file = Trainer(initial(), config, objective), asked.out / f"iwae_table-{k}.npz"
     if asked.full and file.exists():
         arrays, metadata = checkpoint.load(file)
         if metadata["training"] == asdict(config):

@@ -104,7 +104,7 @@ for number in quadrants:
     with no_grad():
         blur = Bernoulli(net(to_float(c_test)), 3)
     plain = -blur.log_prob(to_float(x_test)).data
-    bound, ours = losses(model, x_test, conditions=c_test)["loss"], nats(model, c_test, x_test)
+    bound, ours = losses(model, x_test, labels=c_test)["loss"], nats(model, c_test, x_test)
     found[number] = {"network": plain, "conditional VAE, bound": bound, "conditional VAE, importance sampling": ours}
     saved[number] = with_error(plain - ours)
     less = "{:.1f} ± {:.1f} less".format(*saved[number])

@@ -22,6 +22,7 @@ from minivae import Stream, no_grad, plots
 from minivae.data import Sprites, to_float
 from minivae.data.sprites import SHAPES, SIZES
 from minivae.models import VAE
+from minivae.objectives import Elbo
 from minivae.runs import checkpoint
 from minivae.training import Trainer, TrainingConfig
 
@@ -59,8 +60,8 @@ networks = {
 def trained(beta: float, stages: int, lr: float) -> VAE:
     rng = Stream(asked.seed)
     model = VAE((size, size, 1), rng.split("weights"), latent=10, arch="conv", **networks[side])
-    config = TrainingConfig(epochs=stages, batch_size=64, lr=lr, lr_schedule="cosine", beta=beta / side**2, seed=asked.seed)
-    trainer, kept = Trainer(model, config), asked.out / f"sprites_beta_{beta:g}.npz"
+    config = TrainingConfig(epochs=stages, batch_size=64, lr=lr, lr_schedule="cosine", seed=asked.seed)
+    trainer, kept = Trainer(model, config, Elbo(beta / side**2)), asked.out / f"sprites_beta_{beta:g}.npz"
     if asked.full and kept.exists():
         arrays, metadata = checkpoint.load(kept)
         if metadata["training"].items() <= asdict(config).items():

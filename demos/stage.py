@@ -41,7 +41,7 @@ def train(
     model: Any,
     images: np.ndarray,
     epochs: int,
-    conditions: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
     objective: Any = None,
     name: str = "training",
     **settings: Any,
@@ -51,7 +51,7 @@ def train(
     bar = tqdm(range(epochs), desc=name, unit="epoch", leave=False, delay=2)
     reports = []
     for _ in bar:
-        reports.append(trainer.epoch(images, conditions=conditions))
+        reports.append(trainer.epoch(images, labels))
         bar.set_postfix(loss=f"{reports[-1]['loss']:.1f}", refresh=False)
     return reports
 

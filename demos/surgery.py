@@ -23,10 +23,10 @@ from tqdm import tqdm
 from minivae import VAE, Stream, Trainer, TrainingConfig, data, no_grad, plots
 from minivae.evaluate import elbo_surgery
 from minivae.models import activity
+from minivae.objectives import Elbo, FreeBits, Objective
 from minivae.plots.bars import PARTS
 from minivae.plots.layout import FAINT, INK, SMALL, TEXT, TITLE, calm
 from minivae.runs.collapse import SILENT, alarm, measure
-from minivae.training.loop import like
 
 asked = stage.options(__doc__)
 digits = stage.digits(asked)
@@ -54,13 +54,13 @@ print(f"collapse is stable from beta = {threshold:.1f} on; a decoder that is tol
 # the alarm, which goes off when none has said a hundredth of a nat for three epochs.
 
 
-def trained(name: str, **settings: float) -> tuple[VAE, list[dict], int | None]:
+def trained(name: str, objective: Objective) -> tuple[VAE, list[dict], int | None]:
     """The model, a line an epoch, and the epoch of the first alarm."""
     model = VAE(digits.image_shape, Stream(asked.seed).split("weights"), latent=10, hidden=(stage.pick(asked, 100, 200, 200),))
-    trainer = Trainer(model, TrainingConfig(epochs=epochs, batch_size=stage.pick(asked, 64, 64, 128), seed=asked.seed, **settings))
+    trainer = Trainer(model, TrainingConfig(epochs=epochs, batch_size=stage.pick(asked, 64, 64, 128), seed=asked.seed), objective)
     lines, first = [], None
     for epoch in tqdm(range(epochs), desc=name, unit="epoch", leave=False, delay=2):
-        lines.append(trainer.epoch(digits.train_images) | measure(model, digits.test_images, None, asked.seed, lambda x: like(model, x)))
+        lines.append(trainer.epoch(digits.train_images) | measure(model, digits.test_images, None, asked.seed))
         if (sentence := alarm(lines)) is not None:
             first = first or epoch + 1
             print(f"{name}, epoch {epoch + 1}: {sentence}")
@@ -68,7 +68,7 @@ def trained(name: str, **settings: float) -> tuple[VAE, list[dict], int | None]:
 
 
 betas = [1.0, 4.0, round(threshold / 4), round(threshold / 2), round(2 * threshold)]
-runs = {beta: trained(f"beta = {beta:g}", beta=beta) for beta in betas}
+runs = {beta: trained(f"beta = {beta:g}", Elbo(beta)) for beta in betas}
 low, high = betas[:3], betas[-1]
 stage.claim(
     f"no alarm for beta = {', '.join(f'{beta:g}' for beta in low)}, a quarter of the threshold at most",
@@ -154,11 +154,11 @@ stage.save(figure, asked.out / "surgery_latents.png")
 
 below, warm = round(0.75 * threshold), stage.pick(asked, 3, 10, 3)
 cases = {
-    f"β = {below:g}": trained(f"beta = {below:g}", beta=below),
-    f"β = {below:g}, warm-up": trained(f"beta = {below:g} with warm-up", beta=below, kl_warmup=warm),
+    f"β = {below:g}": trained(f"beta = {below:g}", Elbo(below)),
+    f"β = {below:g}, warm-up": trained(f"beta = {below:g} with warm-up", Elbo(below, kl_warmup=warm)),
     f"β = {high:g}": runs[high],
-    f"β = {high:g}, warm-up": trained(f"beta = {high:g} with warm-up", beta=high, kl_warmup=warm),
-    f"β = {high:g}, free bits": trained(f"beta = {high:g} with free bits", beta=high, free_bits=0.5),
+    f"β = {high:g}, warm-up": trained(f"beta = {high:g} with warm-up", Elbo(high, kl_warmup=warm)),
+    f"β = {high:g}, free bits": trained(f"beta = {high:g} with free bits", FreeBits(high, free_bits=0.5)),
 }
 loudest = {name: np.array([max(line["latent_kl"]) for line in lines]) for name, (_, lines, _) in cases.items()}
 total = {name: sum(lines[-1]["latent_kl"]) for name, (_, lines, _) in cases.items()}

@@ -40,14 +40,10 @@ def trained(name: str, kind: type[VAE] = VAE, **settings: object) -> VAE:
     return model
 
 
-def regularizer_only(model: VAE, x: np.ndarray, noise: Stream, beta: float) -> objectives.Terms:
-    return objectives.regularizer(model, x, noise)
-
-
 autoencoder = trained("autoencoder", AE)
 models = {
-    "reconstruction only": trained("reconstruction only", beta=0.0),
-    "regularizer only": trained("regularizer only", objective=regularizer_only),
+    "reconstruction only": trained("reconstruction only", objective=objectives.Elbo(0.0)),
+    "regularizer only": trained("regularizer only", objective=objectives.regularizer),
     "both": trained("both"),
 }
 

@@ -1,16 +1,20 @@
 """minivae: variational autoencoders from scratch, to understand them."""
 
-from . import data, evaluate, gradcheck, nn, ops, quadrature
+import importlib
+from typing import Any
+
+from . import data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
 from .backend import set_backend, set_precision, use_backend, use_precision
 from .distributions import kl
 from .engine import Op, Tensor, gradients, no_grad, stop_gradient
 from .errors import CheckpointError, DataError, MinivaeError, NonFiniteError, ShapeError, UsageError
 from .models import VAE
-from .objectives import elbo
+from .nn import Module
+from .objectives import Objective, elbo
 from .random import Stream
 from .replay import captured
-from .runs import Run, load_model
-from .training import SGD, Adam, AdamW, Trainer, TrainingConfig, losses
+from .runs import Run, load, save
+from .training import SGD, Adam, AdamW, Trainer, TrainingConfig, fit, losses
 from .version import VERSION as __version__
 
 __all__ = [
@@ -21,7 +25,9 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "MinivaeError",
+    "Module",
     "NonFiniteError",
+    "Objective",
     "Op",
     "Run",
     "ShapeError",
@@ -33,20 +39,34 @@ __all__ = [
     "__version__",
     "captured",
     "data",
+    "distributions",
     "elbo",
     "evaluate",
+    "fit",
     "gradcheck",
     "gradients",
+    "inference",
     "kl",
-    "load_model",
+    "load",
     "losses",
+    "models",
     "nn",
     "no_grad",
+    "objectives",
     "ops",
+    "plots",
     "quadrature",
+    "save",
     "set_backend",
     "set_precision",
     "stop_gradient",
     "use_backend",
     "use_precision",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """mv.plots loads Matplotlib, and only when somebody asks for it."""
+    if name == "plots":
+        return importlib.import_module(".plots", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

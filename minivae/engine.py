@@ -225,6 +225,21 @@ def _part(whole: Tensor, index: int) -> Tensor:
     return _made(whole.data[index], whole.op, vjp, (), (whole,) if whole.number else ())
 
 
+def constant_of(function: Callable[..., Array], *arguments: Any) -> Tensor:
+    """function(*arrays and options) as a constant: one-hot rows, an order, a draw.  It is part of a recorded step, as an op is."""
+    return _made(runner.get()(function, *arguments), None, None, (), ())
+
+
+def effect(function: Callable[..., None]) -> Callable[..., None]:
+    """Declares of a function that it changes arrays in place and makes nothing, as running moments do: a recorded step repeats it."""
+
+    def declared(*arguments: Any) -> None:
+        runner.get()(function, *arguments)
+
+    function.effect = True  # type: ignore[attr-defined]
+    return declared
+
+
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Inside the block ops record nothing: evaluation costs no memory beyond its values."""

@@ -46,7 +46,7 @@ def test_replays_are_the_steps_to_the_bit(name, objective, backend):
     eager, losses, _ = train(name, objective, "eager", backend)
     replayed, again, step = train(name, objective, "captured", backend)
     assert step.why_eager == ""
-    assert sum(r.verified for r in step.recordings.values()) == 2  # both batch sizes
+    assert sum(r.verified for r in step.replay.programs.values()) == 2  # both batch sizes
     for a, b in zip(eager + losses, replayed + again, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -61,7 +61,7 @@ def test_a_replay_makes_no_tensor_and_few_calls():
     before = mv.Tensor(0.0).number
     step(x)
     assert mv.Tensor(0.0).number == before + 1  # Tensors are numbered as they are made
-    (recording,) = step.recordings.values()
+    (recording,) = step.replay.programs.values()
     assert len(recording.program) < 40
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_recorded_stays_eager_and_says_so(why):
         if why == "a branch on the data":
             np.testing.assert_allclose(g, x if x[0] > 0 else 2 * w.data)
         w.data += 1e-3 * direction
-        assert loss.number == 0 or step.why_eager or i == 1
+        assert loss.number == 0 or step.why_eager or i <= 1
     assert "a replay differs from the step" in step.why_eager
 
 
@@ -138,4 +138,4 @@ def test_many_shapes_do_not_fill_the_memory():
     for n in range(1, 40):
         _, (g,) = step(np.ones((n, 3)))
         np.testing.assert_array_equal(g, n)
-    assert len(step.recordings) == 8
+    assert len(step.replay.programs) == 8

@@ -231,9 +231,9 @@ def test_interrupted_training_says_how_to_go_on(images, tmp_path):
     code = (
         "import sys; from minivae.training import Trainer; from minivae.cli import main\n"
         "epoch = Trainer.epoch\n"
-        "def interrupted(self, *rest):\n"
+        "def interrupted(self, *rest, **how):\n"
         "    if self.epochs_done == 1: raise KeyboardInterrupt\n"
-        "    return epoch(self, *rest)\n"
+        "    return epoch(self, *rest, **how)\n"
         "Trainer.epoch = interrupted\n"
         f"sys.exit(main(['train', {str(images)!r}, '--out', {str(folder)!r}, '--epochs', '3', '--hidden', '4']))"
     )

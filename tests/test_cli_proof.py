@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from minivae import Run, TrainingConfig, data, elbo, stop_gradient
+from minivae import Run, data, stop_gradient
 from minivae.cli import main
-from minivae.training import config
+from minivae.objectives import Elbo
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def run(tmp_path_factory):
     np.savez(folder / "images.npz", images=images)
     source = {"name_or_path": str(folder / "images.npz")}
     model = {"arch": "conv", "channels": (2, 3), "hidden": (5,), "latent": 2, "likelihood": "gaussian"}
-    return Run.start(folder / "run", data.load(**source), model, TrainingConfig(beta=2.0), source).folder
+    return Run.start(folder / "run", data.load(**source), model, source=source, objective=Elbo(2.0)).folder
 
 
 def test_a_right_gradient_is_a_table_a_verdict_and_a_v_curve(run, capsys, tmp_path):
@@ -36,11 +36,13 @@ def test_a_right_gradient_is_a_table_a_verdict_and_a_v_curve(run, capsys, tmp_pa
 
 
 def test_a_wrong_gradient_exits_with_2_and_one_sentence(run, capsys, monkeypatch, tmp_path):
-    def cut(model, x, rng, beta):
-        terms = elbo(model, x, rng, beta)
-        return terms.reconstruction.mean() + beta * stop_gradient(terms.kl.data).mean()
+    losses = Elbo.losses
 
-    monkeypatch.setattr(config, "elbo", cut)
+    def cut(self, *arguments):
+        _, parts = losses(self, *arguments)
+        return {"model": parts["reconstruction"].mean() + self.beta * stop_gradient(parts["kl"].data).mean()}, parts
+
+    monkeypatch.setattr(Elbo, "losses", cut)
     assert main(["gradcheck", str(run), "--out", str(tmp_path / "v.png")]) == 2
     out, err = capsys.readouterr()
     assert "WRONG" in out

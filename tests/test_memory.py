@@ -68,11 +68,11 @@ def test_a_recording_needs_less_memory_than_its_arrays():
     noise, x = mv.Stream(1), np.zeros((128, 28, 28, 1), np.float32)
     step = captured(lambda x: elbo(model, x, noise), model.parameters())
     step(x)
-    (recording,) = step.recordings.values()
+    (recording,) = step.replay.programs.values()
     sizes = sum(recording.ledger.sizes[n] for n in range(len(recording.ledger.sizes)) if n not in recording.ledger.kept)
     gc.collect()
     step(x)
     assert step.why_eager == ""
-    blocks = {id(a.base): a.base.nbytes for a in recording.gradients}
+    blocks = {id(a.base): a.base.nbytes for a in recording.results[1]}
     assert len(blocks) == 1
     assert sum(blocks.values()) < 0.75 * sizes

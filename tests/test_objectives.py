@@ -8,23 +8,27 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minivae as mv
 from minivae import Adam, Stream, Tensor, UsageError, gradients, no_grad
-from minivae.distributions import Gaussian, StandardGaussian
+from minivae.data import Batch
+from minivae.distributions import Gaussian, StandardGaussian, kl_terms
 from minivae.evaluate import elbo_surgery
 from minivae.evaluate.surgery import log_aggregate
 from minivae.gradcheck import frozen, gradcheck
 from minivae.models import critic
 from minivae.nn import Dense, Module
 from minivae.objectives import (
-    capacity,
+    Capacity,
+    Elbo,
+    Factor,
+    FreeBits,
+    Iwae,
+    Terms,
+    TotalCorrelation,
     elbo,
-    factor_vae,
-    free_bits,
-    importance_weighted,
     iwae,
     minibatch_parts,
     regularizer,
     shuffle_latents,
-    total_correlation,
+    trained,
 )
 from minivae.quadrature import log_marginal
 
@@ -46,11 +50,11 @@ def slopes(loss, model):
     ("objective", "options"),
     [
         (regularizer, {}),
-        (capacity, {"beta": 3.0, "capacity": 0.1}),
-        (capacity, {"beta": 3.0, "capacity": 99.0}),
-        (free_bits, {"free": 0.3}),
+        (Capacity(3.0, 0.1), {}),
+        (Capacity(3.0, 99.0), {}),
+        (FreeBits(free_bits=0.3), {}),
         (iwae, {"samples": 3}),
-        (total_correlation, {"size": 20, "beta": 3.0}),
+        (TotalCorrelation(3.0), {"size": 20}),
     ],
 )
 def test_gradients_are_right(objective, options):
@@ -76,13 +80,14 @@ def test_the_pull_of_a_capacity_vanishes_where_it_is_met():
     terms = elbo(model, X, Stream(0))
     met = terms.kl.mean().item()
     assert_array_equal(
-        np.concatenate([g.ravel() for g in slopes(capacity(model, X, Stream(0), 1000.0, met).loss, model)]),
+        np.concatenate([g.ravel() for g in slopes(Capacity(1000.0, met)(model, X, Stream(0)).loss, model)]),
         np.concatenate([g.ravel() for g in slopes(elbo(model, X, Stream(0), beta=0.0).loss, model)]),
     )
-    for side, sign in ((met - 0.5, 1), (met + 0.5, -1)):
-        loss = capacity(model, X, Stream(0), 7.0, side).loss
-        assert loss.item() == pytest.approx(terms.reconstruction.data.mean() + 7 * 0.5, rel=1e-5)
-        expected = slopes(elbo(model, X, Stream(0), beta=7.0 * sign).loss, model)
+    for side, sign in ((met - 0.25, 1), (met + 0.25, -1)):
+        loss = Capacity(7.0, side)(model, X, Stream(0)).loss
+        assert loss.item() == pytest.approx(terms.reconstruction.data.mean() + 7 * 0.25, rel=1e-5)
+        terms = elbo(model, X, Stream(0))
+        expected = slopes((terms.reconstruction + terms.kl * (7.0 * sign)).mean(), model)
         for a, b in zip(slopes(loss, model), expected, strict=True):
             assert_allclose(a, b, atol=1e-5 * abs(b).max())
 
@@ -92,18 +97,18 @@ def test_free_bits_cost_nothing_up_to_their_number():
     q = model.encode(X)
     each = (0.5 * (q.mean.data**2 + np.exp(q.logvar.data) - q.logvar.data - 1)).mean(axis=0)  # nats of each latent
     free = float(np.sort(each)[1]) + 1e-3  # two below, one above
-    terms, plain = free_bits(model, X, Stream(0), free=free), elbo(model, X, Stream(0))
+    terms, plain = FreeBits(free_bits=free)(model, X, Stream(0)), elbo(model, X, Stream(0))
     assert terms.loss.item() == pytest.approx(plain.reconstruction.data.mean() + 2 * free + each.max(), rel=1e-5)
     assert_allclose(terms.kl.data, plain.kl.data, rtol=1e-5)
-    assert free_bits(model, X, Stream(0), free=0.0).loss.item() == pytest.approx(plain.loss.item(), rel=1e-6)
-    all_free = slopes(free_bits(model, X, Stream(0), free=50.0).loss, model)
+    assert FreeBits(free_bits=0.0)(model, X, Stream(0)).loss.item() == pytest.approx(plain.loss.item(), rel=1e-6)
+    all_free = slopes(FreeBits(free_bits=50.0)(model, X, Stream(0)).loss, model)
     for a, b in zip(all_free, slopes(elbo(model, X, Stream(0), beta=0.0).loss, model), strict=True):
         assert_allclose(a, b, atol=2e-6 * abs(b).max())
 
 
 def test_one_importance_sample_is_an_elbo_and_more_are_nearer_to_log_p():
     model = vae(1)
-    terms = importance_weighted(model, X, Stream(0), 1)
+    terms = Iwae(1)(model, X, Stream(0))
     assert terms.loss.item() == pytest.approx((terms.reconstruction.data + terms.kl.data).mean(), rel=1e-6)
     model.to(dtype=np.float64)
     x = X.astype(np.float64)
@@ -141,10 +146,10 @@ def test_the_parts_sum_to_the_divergence_whatever_the_batch():
     expected = (q.log_prob(z) - StandardGaussian().log_prob(z)).data
     for size in (6, 1000):
         assert_allclose(sum(part.data for part in minibatch_parts(q, StandardGaussian(), z, size)), expected, rtol=1e-4, atol=1e-5)
-    terms = total_correlation(model, X, Stream(0), size=1000, beta=1.0)
+    terms = TotalCorrelation(1.0 + 1e-6)(model, X, Stream(0), size=1000)
     assert terms.loss.item() == pytest.approx((terms.reconstruction.data + expected).mean(), rel=1e-5)
     with pytest.raises(UsageError, match="the data are 5 images"):
-        total_correlation(model, X, Stream(0), size=5)
+        TotalCorrelation()(model, X, Stream(0), size=5)
 
 
 def test_each_player_has_a_loss_of_its_own():
@@ -168,16 +173,23 @@ def test_beta_weighs_its_penalty_and_nothing_else():
     model = vae()
     q = model.encode(X)
     z = q.sample(Stream(0))
-    each = model.latent_kl(q, z).data.mean(axis=0)
-    penalties = {
-        elbo: ({}, each.sum()),
-        capacity: ({"capacity": 0.1}, abs(each.sum() - 0.1)),
-        free_bits: ({"free": 0.3}, np.maximum(each, 0.3).sum()),
-        total_correlation: ({"size": 20}, minibatch_parts(q, StandardGaussian(), z, 20).total_correlation.data.mean()),
-    }
-    for objective, (options, penalty) in penalties.items():
-        low, high = (objective(model, X, Stream(0), beta=beta, **options).loss.item() for beta in (0.0, 3.0))
+    each = kl_terms(q, model.prior).data.mean(axis=0)
+    penalties = [
+        (Elbo, {}, each.sum()),
+        (Capacity, {"capacity": 0.1}, abs(each.sum() - 0.1)),
+        (FreeBits, {"free_bits": 0.3}, np.maximum(each, 0.3).sum()),
+        (TotalCorrelation, {}, minibatch_parts(q, StandardGaussian(), z, 20).total_correlation.data.mean()),
+    ]
+    for objective, options, penalty in penalties:
+        low, high = (objective(beta=beta, **options)(model, X, Stream(0), size=20).loss.item() for beta in (0.0, 3.0))
         assert high - low == pytest.approx(3 * penalty, rel=1e-4), objective.__name__
+
+
+def factor_vae(model, judge, x, others, rng, gamma=10.0):
+    """(the model's loss and its parts, the critic's loss)"""
+    batch, progress = Batch(x, other=Batch(others)), trained(len(x), ("model", "critic"))
+    losses, reports = Factor(gamma).losses({"model": model, "critic": judge}, batch, rng, progress)
+    return Terms(losses["model"], reports["reconstruction"], reports["kl"]), losses["critic"]
 
 
 def test_a_critic_that_cannot_tell_pays_log_2_and_one_that_is_sure_pays_its_margin():
@@ -193,7 +205,7 @@ def test_a_critic_that_cannot_tell_pays_log_2_and_one_that_is_sure_pays_its_marg
 
 def test_shuffled_latents_keep_their_marginals_and_lose_their_company():
     z = np.repeat(np.random.default_rng(0).normal(size=(2000, 1)), 3, axis=1)
-    shuffled = shuffle_latents(z, Stream(0))
+    shuffled = shuffle_latents(Tensor(z), Stream(0)).data
     assert_array_equal(np.sort(shuffled, axis=0), np.sort(z, axis=0))
     assert abs(np.corrcoef(shuffled.T) - np.eye(3)).max() < 5 / np.sqrt(2000)
 
@@ -202,15 +214,13 @@ class Shown:
     """A model whose codes are the images: two numbers that are correlated."""
 
     latent = 2
+    prior = StandardGaussian(2)
 
     def encode(self, x):
         return Gaussian(x, np.full_like(x, -20.0))
 
     def decode(self, z):
         return Gaussian(z, np.zeros_like(z.data))
-
-    def divergence(self, q, z):
-        return Tensor(np.zeros(len(z.data), np.float32))
 
 
 class Quadratic(Module):

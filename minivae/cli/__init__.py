@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from ..data import NAMES
 from ..errors import MinivaeError, UsageError
 from ..models import ARCHITECTURES, HEADS, LIKELIHOODS, MODELS, PRIORS
 from ..nn import ACTIVATIONS
-from ..training import OBJECTIVES, OPTIMIZERS, TrainingConfig
+from ..objectives import OBJECTIVES
+from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
-from . import bench, commands, proof
+from . import bench, info, look, proof, train
 
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
@@ -96,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     picture = argparse.ArgumentParser(add_help=False)
     picture.add_argument("--out", metavar="PNG", type=Path, help="picture to write; default: in the run's folder")
 
-    p = command("train", commands.train_command, "train a VAE on a data set", where, source, seed)
+    p = command("train", train.train_command, "train a VAE on a data set", where, source, seed)
     p.add_argument(
         "dataset",
         metavar="DATASET",
@@ -110,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step")
     p.add_argument("--binarize", action="store_true", help="draw pixels 0 or 1 anew each epoch")
     group = p.add_argument_group("model")
-    group.add_argument("--model", choices=list(MODELS), default="vae", help="the story: a cvae is told the labels, an ae has no prior")
+    group.add_argument("--model", choices=list(MODELS), default="vae", help="a cvae takes labels for a condition, an ae has no prior")
     group.add_argument("--arch", choices=ARCHITECTURES, default="dense", help="encoder and decoder; gru and lstm read rows")
     group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="layers of the encoder; default: 400, else 256")
     group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
@@ -121,17 +123,16 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--prior", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
     group = p.add_argument_group("objective and optimizer")
-    group.add_argument(
-        "--objective", choices=OBJECTIVES, default=defaults.objective, help="bound on log p(x), or tc (beta-TCVAE) or factor (FactorVAE)"
-    )
-    group.add_argument("--samples", type=int, default=defaults.samples, metavar="K", help="importance samples of the iwae")
-    group.add_argument("--beta", type=float, default=defaults.beta, help="weight of the KL; with tc and factor, of the total correlation")
-    group.add_argument("--critic", type=int, default=defaults.critic, metavar="UNITS", help="width of each layer of factor's critic")
-    group.add_argument(
-        "--kl-warmup", type=float, default=defaults.kl_warmup, metavar="EPOCHS", help="beta rises from 0 over so many epochs"
-    )
-    group.add_argument("--capacity", type=float, metavar="NATS", help="draw the KL to it, by beta |KL - C|; it rises over --kl-warmup")
-    group.add_argument("--free-bits", type=float, default=defaults.free_bits, metavar="NATS", help="nats of each latent that cost nothing")
+    group.add_argument("--objective", choices=list(OBJECTIVES), default="elbo", help="what is minimised")
+    for name, users in settings().items():
+        f = users[0][1]
+        defaults_of = ", ".join(f"{shown} {u.default:g}" for shown, u in users)
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(f.default),
+            metavar=f.metadata["metavar"],
+            help=f"{f.metadata['help']}; default: {defaults_of}",
+        )
     group.add_argument("--optimizer", choices=list(OPTIMIZERS), default=defaults.optimizer, help="update rule")
     group.add_argument("--lr", type=float, default=defaults.lr, help="learning rate")
     group.add_argument("--lr-schedule", choices=SCHEDULES, default=defaults.lr_schedule, help="course of the learning rate")
@@ -139,20 +140,19 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--precision", choices=PRECISIONS, default=defaults.precision, help="of a GPU's products; tf32: on tensor cores")
     group.add_argument("--clip", type=float, metavar="NORM", help="largest norm of the gradient; default: no limit")
 
-    p = command("resume", commands.resume_command, "continue a run from its last checkpoint", of_run, where, source)
+    p = command("resume", train.resume_command, "continue a run from its last checkpoint", of_run, where, source)
     p.add_argument("--epochs", type=int, help="new total number of epochs; default: as the run was started")
+    p.add_argument("--lr", type=float, help="learning rate from now on; default: as the run was started")
     p.add_argument("--precision", choices=PRECISIONS, help="of a GPU's products from now on; default: as the run was started")
 
-    p = command(
-        "reconstruct", commands.reconstruct_command, "draw test images beside their reconstructions", of_run, where, source, picture
-    )
+    p = command("reconstruct", look.reconstruct_command, "draw test images beside their reconstructions", of_run, where, source, picture)
     p.add_argument("--count", type=int, default=20, help="number of images")
-    p = command("sample", commands.sample_command, "draw new images from the prior", of_run, where, seed, picture)
+    p = command("sample", look.sample_command, "draw new images from the prior", of_run, where, seed, picture)
     p.add_argument("--count", type=int, default=100, help="number of images")
     p.add_argument("--label", type=int, help="of a cvae: what to draw; default: each label in turn")
     p = command(
         "interpolate",
-        commands.interpolate_command,
+        look.interpolate_command,
         "draw straight lines in latent space between pairs of test images",
         of_run,
         where,
@@ -163,7 +163,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--count", type=int, default=6, help="number of pairs")
     p.add_argument("--steps", type=int, default=11, help="images from one end to the other")
     p = command(
-        "evaluate", commands.evaluate_command, "print the losses on the test images, and a bound on log p(x)", of_run, where, source, seed
+        "evaluate", look.evaluate_command, "print the losses on the test images, and a bound on log p(x)", of_run, where, source, seed
     )
     p.add_argument("--samples", type=int, default=100, help="importance samples an image for the bound on log p(x)")
     p.add_argument("--count", type=int, default=1000, help="test images for that bound")
@@ -185,8 +185,17 @@ def parser() -> argparse.ArgumentParser:
     p = command("bugs", proof.bugs_command, "show real mistakes in VAEs, each beside the right thing, and the check that catches it")
     p.add_argument("name", metavar="NAME", nargs="?", help="one of them; default: a table of all")
     p.add_argument("--train", action="store_true", help="train with the mistake and without it, and compare")
-    command("info", commands.info_command, "print versions, backends and devices found, and folders")
+    command("info", info.info_command, "print versions, backends and devices found, and folders")
     return top
+
+
+def settings() -> dict[str, list[tuple[str, Any]]]:
+    """{flag of an objective: [(objective, field), ...]}"""
+    found: dict[str, list[tuple[str, Any]]] = {}
+    for objective, kind in OBJECTIVES.items():
+        for f in fields(kind):
+            found.setdefault(f.name, []).append((objective, f))
+    return found
 
 
 def choose_backend(options: argparse.Namespace) -> str | None:

@@ -28,7 +28,7 @@ from ..replay import captured
 from ..runs import write_atomically
 from ..training import Adam
 from ..version import VERSION
-from .commands import announce_compiling
+from .train import announce_compiling
 
 FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "neon", "sve")  # what a multiply-add of floats may be made of
 LEARNING_RATE = 1e-4

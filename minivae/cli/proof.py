@@ -3,16 +3,21 @@
 import argparse
 import difflib
 import textwrap
+from collections.abc import Callable
 from itertools import zip_longest
+from typing import Any
+
+import numpy as np
 
 from ..bugs import BUGS, Mistake
-from ..data import to_float
+from ..data import Batch, to_float
+from ..engine import Tensor
 from ..errors import MinivaeError, UsageError
 from ..gradcheck import frozen, gradcheck
-from ..models import conditioned
+from ..objectives import trained
 from ..random import Stream
 from ..runs import Run
-from .commands import conditions, data_of, write_figure
+from .look import data_of, labels_for, write_figure
 
 EXAMPLES = 8  # test images in the loss
 ELEMENTS = 4  # of each variable, 21 evaluations of the loss each
@@ -25,10 +30,8 @@ def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
         raise UsageError("gradcheck works in float64 and complex numbers, on the CPU; leave --device out")
     run = Run.open(options.folder, "cpu")
     data = data_of(run, options)
-    x = run.on_device(to_float(data.test_images[:EXAMPLES]))
-    model = conditioned(run.model, conditions(run, data.test_labels, slice(EXAMPLES)))
-    run.trainer.size = len(data.train_images)
-    loss = frozen(run.trainer.loss(1.0), model, x, Stream(options.seed).split("noise of the gradient check"))
+    x = run.trainer.like(to_float(data.test_images[:EXAMPLES]))
+    loss = loss_of(run, x, labels_for(run, data, slice(EXAMPLES)), len(data.train_images), Stream(options.seed))
     report = gradcheck(loss, elements=ELEMENTS, seed=options.seed, name=f"the loss of {run.folder}, {len(x)} test images")
     print(report)
     write_figure(options.out or run.folder / "v-curve.png", report.plot_v_curve())
@@ -36,6 +39,20 @@ def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
         row = report.wrong[0]
         more = f" (and {len(report.wrong) - 1} more)" if len(report.wrong) > 1 else ""
         raise MinivaeError(f"the gradient of {row.name}{more} is wrong: {row.cause}")
+
+
+def loss_of(run: Run, x: Any, labels: Any, size: int, rng: Stream) -> Callable[[], Tensor]:
+    """The run's own loss of these images, with the noise of every evaluation the same."""
+    trainer, noise = run.trainer, rng.split("noise of the gradient check")
+    batch = Batch(x, labels, None, np.arange(len(x)))
+    progress = trained(size, tuple(trainer.players)[:1])
+
+    def loss(model: Any, x: Any, rng: Stream) -> Tensor:
+        players = trainer.players | {"model": model}
+        losses, _ = trainer.objective.losses(players, batch._replace(x=x, other=batch), rng, progress)
+        return losses[progress.turn[0]]
+
+    return frozen(loss, run.model, x, noise)
 
 
 def bugs_command(options: argparse.Namespace, device: str | None) -> None:

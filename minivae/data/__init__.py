@@ -4,13 +4,13 @@ import difflib
 from pathlib import Path
 
 from ..errors import DataError, UsageError
-from .dataset import Dataset, batch_indices, batches, binarize, to_float
+from .dataset import Batch, Dataset, batch_indices, batches, binarize, to_float
 from .download import cache_folder
 from .images import load_array, load_folder
 from .sources import SOURCES, Ask
 from .sprites import Sprites
 
-__all__ = ["NAMES", "Dataset", "Sprites", "batch_indices", "batches", "binarize", "cache_folder", "load", "to_float"]
+__all__ = ["NAMES", "Batch", "Dataset", "Sprites", "batch_indices", "batches", "binarize", "cache_folder", "load", "to_float"]
 
 NAMES = tuple(SOURCES)
 

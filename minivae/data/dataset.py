@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +45,16 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C)"""
         return self.train_images.shape[1:]
+
+
+class Batch(NamedTuple):
+    """What an objective is given of the data; what is missing is None."""
+
+    x: Any  # (B, ...)
+    label: Any = None  # (B,) integers, or (B, ...) numbers: what a conditional model is conditioned on
+    mask: Any = None  # shaped like x, True where x is known
+    index: Any = None  # (B,) integers, which of the data these are
+    other: Any = None  # a second Batch, in an order of its own, for an objective that wants one
 
 
 Split = tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray | None]

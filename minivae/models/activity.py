@@ -4,13 +4,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..distributions import Delta, kl_terms_at
 from ..engine import no_grad
+from ..errors import UsageError
 from ..random import Stream
 
 
 class Activity(NamedTuple):
     active: np.ndarray  # (K,) bool
-    kl: np.ndarray  # (K,), the mean over the images of each latent's part of the KL, in nats
+    kl: np.ndarray | None  # (K,), the mean over the images of each latent's part of the KL, in nats; None where there is none
 
 
 def active_units(means: np.ndarray, threshold: float = 0.01) -> np.ndarray:
@@ -21,8 +23,13 @@ def active_units(means: np.ndarray, threshold: float = 0.01) -> np.ndarray:
 
 
 def activity(model: Any, x: Any, rng: Stream) -> Activity:
-    """Active units and the KL of each latent on these images.     x (N, H, W, C)"""
+    """Active units and the KL of each latent on these images.     x (N, ...)"""
     with no_grad():
-        q = model.encode(x)
-        by_latent = model.latent_kl(q, q.sample(rng)).numpy()
-        return Activity(active_units(q.mean.numpy()), by_latent.mean(axis=0, dtype=np.float64))
+        q, prior = model.encode(x), model.prior
+        z = q.sample(rng)
+        means = active_units(np.asarray(q.mean.numpy()).reshape(len(x), -1))
+        try:
+            by_latent = kl_terms_at(q, prior, z).numpy().mean(axis=0, dtype=np.float64).reshape(-1)
+        except UsageError:  # a distribution that cannot tell its numbers apart
+            by_latent = None
+        return Activity(means, None if isinstance(q, Delta) else by_latent)

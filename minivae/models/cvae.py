@@ -3,6 +3,7 @@
 K. Sohn, H. Lee and X. Yan, "Learning structured output representation using deep conditional generative models", 2015.
 """
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
@@ -10,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import Array, xp
-from ..data import to_float
+from ..backend import xp
 from ..distributions import Gaussian, StandardGaussian
-from ..engine import Tensor
+from ..engine import Tensor, constant_of
 from ..errors import ShapeError, UsageError
 from ..random import Stream
 from .networks import mlp
@@ -22,21 +22,31 @@ from .vae import VAE
 PRIORS = ("fixed", "learned")
 
 
-class CVAE(VAE):
-    """A VAE that is told something beside the image: a label, or any numbers, such as a part of the image.
+def condition_rows(c: Any, size: int, dtype: Any) -> Any:
+    """One-hot rows of labels, integers (N,); else the numbers of each as they are, bytes over 255.     -> (N, size)"""
+    if c.dtype.kind in "iu" and c.ndim == 1 and c.dtype != np.uint8:
+        return (c[:, None] == xp(c).arange(size)).astype(dtype)
+    rows = c.reshape(len(c), -1)
+    return (rows / np.float32(255) if c.dtype == np.uint8 else rows).astype(dtype)
 
-    Said what, `model.condition(c)` is a model like any other: `elbo(model.condition(labels), x, rng)`.
+
+class CVAE(VAE):
+    """A VAE with a condition beside the image: a label, or any numbers, such as a part of the image.
+
+    `model.condition(c)` is a model like any other: `elbo(model.condition(labels), x, rng)`.
 
     condition     classes of a label, or length of the vector c
     prior_kind    "fixed": p(z | c) = N(0, I);  "learned": N(m(c), s(c)^2) by a network with one hidden layer, starting from N(0, I)
     options       the VAE's
     """
 
-    c_rows: Array | None = None  # (N, condition)
+    c: Any = None  # (N, condition)
 
     def __init__(self, image_shape: Sequence[int], rng: Stream, condition: int, prior_kind: str = "fixed", **options: Any):
         if condition < 1 or prior_kind not in PRIORS:
             raise UsageError(f"CVAE: condition is {condition}, prior is {prior_kind!r}; need at least 1, and one of {', '.join(PRIORS)}")
+        if "encoder" in options or "decoder" in options:
+            raise UsageError("CVAE: the condition joins layers of its own networks; for others write a model with a method condition(c)")
         self.condition_size, self.prior_kind = condition, prior_kind
         super().__init__(image_shape, rng, **options)
         if prior_kind == "learned":
@@ -55,54 +65,54 @@ class CVAE(VAE):
         """
         own = self.parameters()[0].data
         module = xp(own)
+        there = module is not np and xp(c) is module  # to look at labels on a GPU means to wait for it: a Trainer looks before they go there
         c = module.atleast_1d(module.asarray(c))
         if c.dtype.kind in "iu" and c.ndim == 1 and c.dtype != np.uint8:
-            if c.size and not 0 <= int(c.min()) <= int(c.max()) < self.condition_size:
+            if c.size and not there and not 0 <= int(c.min()) <= int(c.max()) < self.condition_size:
                 raise UsageError(f"CVAE: labels run from {c.min()} to {c.max()}; the model knows 0 to {self.condition_size - 1}")
-            told = c[:, None] == module.arange(self.condition_size)
-        else:
-            told = (to_float(c) if c.dtype == np.uint8 else c).reshape(len(c), -1)
-        if told.shape[1] != self.condition_size:
+        elif math.prod(c.shape[1:]) != self.condition_size:
             raise ShapeError(f"CVAE: c is {c.dtype} {c.shape}; need integers (N,), or numbers (N, ...), {self.condition_size} each")
         known = copy(self)
-        known.c_rows = told.astype(own.dtype)
+        known.c = constant_of(condition_rows, c, self.condition_size, own.dtype)
         return known
 
     @property
     def prior(self) -> Any:
         """p(z | c)"""
         if self.prior_kind == "fixed":
-            return StandardGaussian()
-        return Gaussian(*ops.split(self.prior_network(self.told()), 2))
+            return StandardGaussian(self.latent)
+        return Gaussian(*ops.split(self.prior_network(self.known_condition()), 2))
 
-    def told(self) -> Array:
-        if self.c_rows is None:
-            raise UsageError("CVAE: nothing is said about the images; use model.condition(labels)")
-        return self.c_rows
+    def known_condition(self) -> Tensor:
+        if self.c is None:
+            raise UsageError("CVAE: nothing is known about the images; use model.condition(labels)")
+        return self.c
 
-    def beside(self, a: Any) -> Tensor:
-        """c beside each row of a.     (..., F) -> (..., F + condition)"""
-        c = self.told()
+    def with_condition(self, a: Any) -> Tensor:
+        """Each row of a, then c.     (..., F) -> (..., F + condition)"""
+        c = self.known_condition()
         if len(c) not in (1, a.shape[-2]):
             raise ShapeError(f"CVAE: c is given for {len(c)} images, there are {a.shape[-2]}; need as many, or 1 for all")
-        return ops.concatenate([a, xp(c).broadcast_to(c, (*a.shape[:-1], self.condition_size))], axis=-1)
+        return ops.concatenate([a, ops.broadcast_to(c, (*a.shape[:-1], self.condition_size))], axis=-1)
 
-    def encoder_params(self, x: Any) -> Tensor:
+    def encode(self, x: Any) -> Any:
+        """q(z | x, c)"""
+        if tuple(x.shape[1:]) != self.image_shape:
+            raise ShapeError(f"VAE.encode: x is {tuple(x.shape)}, the model's images are {self.image_shape}; need (N, H, W, C)")
         layers = self.encoder.layers
-        self.check_images(x)
         for layer in layers[: self.join]:
             x = layer(x)
-        x = self.beside(x)
+        x = self.with_condition(x)
         for layer in layers[self.join :]:
             x = layer(x)
-        return x
+        return self.posterior(x)
 
-    def decoder_input(self, z: Any) -> Tensor:
-        return self.beside(super().decoder_input(z))
+    def decoder_input(self, z: Any) -> Any:
+        return self.with_condition(super().decoder_input(z))
 
     def sample_prior(self, rng: Stream, n: int) -> Tensor:
-        """Codes from p(z | c), for the c that is given.     -> (n, K)"""
+        """Codes from p(z | c), for the c that is known: of one or of n images.     -> (n, K)"""
         prior = self.prior
-        if isinstance(prior, StandardGaussian):
+        if type(prior) is StandardGaussian:
             return super().sample_prior(rng, n)
         return Gaussian(ops.broadcast_to(prior.mean, (n, self.latent)), ops.broadcast_to(prior.logvar, (n, self.latent))).sample(rng)

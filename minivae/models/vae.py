@@ -2,13 +2,13 @@
 
 D. P. Kingma and M. Welling, "Auto-encoding variational Bayes", 2014.
 
-The other models are this one with another story for z.  What an objective asks of a model:
+The other models are this one with another story for z.  What objectives, inference and evaluation ask of any model:
 
-    q = model.encode(x)      q.sample(rng, samples) -> z (*samples, N, K),  q.log_prob(z) -> (*samples, N),  q.mean (N, K)
-    p = model.decode(z)      p.log_prob(x) -> (..., N),  p.mean the pixels
-    model.prior              prior.log_prob(z)
-    model.divergence(q, z)   KL(q || prior) an image, in closed form or by the sample z;  model.latent_kl(q, z) the same for each latent
-    model.sample_and_divergence(q, rng)   one sample and its divergence
+    model.encode(x)     q(z | x), a distribution over codes
+    model.decode(z)     p(x | z), a distribution over data
+    model.prior         p(z), a distribution over codes
+
+and, where it has a condition c, model.condition(c), the model of data of which c is known.  All else is derived from these.
 """
 
 import math
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..distributions import Bernoulli, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian, kl
+from ..distributions import Bernoulli, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian
 from ..engine import Tensor, stop_gradient
 from ..errors import ShapeError, UsageError
 from ..nn import Module
@@ -30,9 +30,10 @@ HEADS = ("logvar", "log_sigma")
 
 
 class VAE(Module):
-    """Encoder, prior and decoder, for images of any size and number of channels.
+    """Encoder, prior and decoder, for images of any size and number of channels, and for data of any other shape.
 
-    image_shape   (H, W, C)
+    image_shape   (H, W, C); or (D,), vectors, or any shape that the networks take
+    rng           the stream that the initial weights are drawn from
     latent        K, the length of z
     arch          "dense": layers of `hidden` units; "conv": 4x4 convolutions of stride 2 with `channels`, then layers of `hidden` units;
                   "gru" or "lstm": the rows as a sequence, recurrent layers of `hidden` units
@@ -40,12 +41,12 @@ class VAE(Module):
     likelihood    p(x | z): "bernoulli" (also for gray pixels, as is the custom), "continuous_bernoulli" (a density for them), or
                   "gaussian" / "laplace" with one learned scale for all pixels (O. Rybkin et al., "sigma-VAE", 2021)
     head          what the encoder's second half predicts: "logvar" (log sigma^2) or "log_sigma"
-    rng           the stream that the initial weights are drawn from
+    encoder       networks of your own in the place of arch, hidden, channels and activation: the encoder (N, *image_shape) -> (N, 2 K),
+    decoder       the decoder (N, K) -> (N, *image_shape), the logits or the means
     """
 
-    prior: Any = StandardGaussian()
-    statistics = 2  # numbers that the encoder predicts of each latent
-    condition_size = 0  # numbers that it is told beside the image
+    parameters_each = 2  # numbers that the encoder predicts of each latent
+    condition_size = 0  # numbers beside the image
     top = 0  # latents that it does not see: those above others
 
     def __init__(
@@ -59,23 +60,41 @@ class VAE(Module):
         activation: str = "relu",
         likelihood: str = "bernoulli",
         head: str = "logvar",
+        encoder: Module | None = None,
+        decoder: Module | None = None,
     ):
         for value, name, known in ((arch, "arch", ARCHITECTURES), (likelihood, "likelihood", LIKELIHOODS), (head, "head", HEADS)):
             if value not in known:
                 raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
-        if len(image_shape) != 3 or min(image_shape) < 1:
-            raise ShapeError(f"VAE: image_shape is {tuple(image_shape)}; need (height, width, channels), all at least 1")
+        if not len(image_shape) or min(image_shape) < 1:
+            raise ShapeError(f"VAE: image_shape is {tuple(image_shape)}; need (height, width, channels), or (D,), all at least 1")
+        if arch != "dense" and len(image_shape) != 3:
+            raise ShapeError(f"VAE: image_shape is {tuple(image_shape)}, and {arch!r} takes (height, width, channels); use arch='dense'")
         if latent < 1:
             raise UsageError(f"VAE: latent is {latent}; need at least 1")
+        if (encoder is None) != (decoder is None):
+            raise UsageError("VAE: one of encoder and decoder is missing; give both, or neither for those of arch")
         self.image_shape = tuple(int(n) for n in image_shape)
         self.latent, self.likelihood, self.head = latent, likelihood, head
         self.arch, self.activation = arch, activation
-        seen = latent - self.top
-        self.encoder, self.decoder, self.join, self.hidden, self.channels = networks(
-            self.image_shape, rng, arch, hidden, channels, activation, self.statistics * seen, seen, self.condition_size
-        )
+        self.encoder: Any
+        self.decoder: Any
+        self.hidden: tuple[int, ...]
+        self.channels: tuple[int, ...]
+        if encoder is not None and decoder is not None:
+            self.arch, self.encoder, self.decoder, self.join, self.hidden, self.channels = "own", encoder, decoder, 0, (), ()
+        else:
+            seen = latent - self.top
+            self.encoder, self.decoder, self.join, self.hidden, self.channels = networks(
+                self.image_shape, rng, arch, hidden, channels, activation, self.parameters_each * seen, seen, self.condition_size
+            )
         if likelihood in ("gaussian", "laplace"):
             self.log_scale = Tensor(np.zeros((), np.float32))
+
+    @property
+    def prior(self) -> Any:
+        """p(z)"""
+        return StandardGaussian(self.latent)
 
     def config(self) -> dict[str, Any]:
         """The arguments that build this architecture again: VAE(**config, rng=...)."""
@@ -91,64 +110,51 @@ class VAE(Module):
         }
 
     def encode(self, x: Any) -> Any:
-        """q(z | x).     x (N, H, W, C) with pixels in [0, 1] -> mean and logvar (N, K)"""
-        mean, second = ops.split(self.encoder_params(x), 2)
-        return Gaussian(mean, second) if self.head == "logvar" else Gaussian.from_log_sigma(mean, second)
-
-    def encoder_params(self, x: Any) -> Tensor:
-        """What the encoder says of each latent.     (N, H, W, C) -> (N, statistics K)"""
-        self.check_images(x)
-        return self.encoder(x)
-
-    def check_images(self, x: Any) -> None:
+        """q(z | x).     x (N, *image_shape), pixels in [0, 1] -> mean and logvar (N, K)"""
         if tuple(x.shape[1:]) != self.image_shape:
             raise ShapeError(f"VAE.encode: x is {tuple(x.shape)}, the model's images are {self.image_shape}; need (N, H, W, C)")
+        return self.posterior(self.encoder(x))
+
+    def posterior(self, parameters: Tensor) -> Any:
+        """q(z | x) by what the encoder predicts.     (N, 2 K) -> mean and logvar (N, K)"""
+        wanted = self.parameters_each * (self.latent - self.top)
+        if parameters.ndim != 2 or parameters.shape[1] != wanted:
+            raise ShapeError(f"VAE: the encoder gives {parameters.shape} for {self.latent} latents; need (N, {wanted})")
+        mean, second = ops.split(parameters, 2)
+        return Gaussian(mean, second) if self.head == "logvar" else Gaussian.from_log_sigma(mean, second)
 
     def decode(self, z: Any) -> Any:
-        """p(x | z), a distribution over images.     z (..., K) -> parameters (..., H, W, C)"""
+        """p(x | z), a distribution over images.     z (..., K) -> parameters (..., *image_shape)"""
         code = self.decoder_input(z)
-        lead = code.shape[:-1]
+        lead, ndim = code.shape[:-1], len(self.image_shape)
         rows = code if len(lead) == 1 else ops.reshape(code, (math.prod(lead), code.shape[-1]))
         h = self.decoder(rows)
+        if h.shape[1:] != self.image_shape:
+            raise ShapeError(f"VAE: the decoder gives {h.shape}, the model's images are {self.image_shape}; need (N, *{self.image_shape})")
         h = h if len(lead) == 1 else ops.reshape(h, (*lead, *self.image_shape))
         if self.likelihood == "bernoulli":
-            return Bernoulli(h, event_ndim=3)
+            return Bernoulli(h, ndim)
         if self.likelihood == "continuous_bernoulli":
-            return ContinuousBernoulli(h, event_ndim=3)
+            return ContinuousBernoulli(h, ndim)
         if self.likelihood == "gaussian":
-            return Gaussian(h, self.log_scale * 2.0, event_ndim=3)
-        return Laplace(h, self.log_scale, event_ndim=3)
+            return Gaussian(h, self.log_scale * 2.0, ndim)
+        return Laplace(h, self.log_scale, ndim)
 
     def decoder_input(self, z: Any) -> Any:
-        """What of z the decoder is told.     (..., K) -> (..., inputs)"""
+        """What of z the decoder takes.     (..., K) -> (..., inputs)"""
         if z.shape[-1] != self.latent:
             raise ShapeError(f"VAE.decode: z is {tuple(z.shape)}, the model has {self.latent} latents; need (..., {self.latent})")
         return z
 
-    def divergence(self, q: Any, z: Any) -> Tensor:
-        """KL(q(z | x) || p(z)), in closed form: z is not looked at.     -> (N,)"""
-        return kl(q, self.prior)
-
-    def sample_and_divergence(self, q: Any, rng: Stream) -> tuple[Tensor, Tensor]:
-        """z ~ q(z | x), and its `divergence`: in one pass where that is KL(N(mean, sigma^2) || N(0, I)).     -> (N, K), (N,)"""
-        if type(self).divergence is VAE.divergence and type(q) is Gaussian and type(self.prior) is StandardGaussian:
-            return q.sample_and_kl(rng)
-        z = q.sample(rng)
-        return z, self.divergence(q, z)
-
-    def latent_kl(self, q: Any, z: Any) -> Tensor:
-        """The part of each latent in `divergence`, in nats.     -> (N, K)"""
-        return kl(Gaussian(q.mean, q.logvar, event_ndim=0), self.prior)
-
     def sample_prior(self, rng: Stream, n: int) -> Tensor:
         """Codes from the prior, a constant.     -> (n, K)"""
-        return self.prior.sample(rng, (n, self.latent), like=self.parameters()[0].data)
+        return self.prior.sample(rng, n, like=self.parameters()[0].data)
 
     def reconstruct(self, x: Any) -> np.ndarray:
-        """E[x | z = the mean of q(z | x)], pixel means.     (N, H, W, C) -> (N, H, W, C)"""
+        """E[x | z = the mean of q(z | x)], pixel means.     (N, *image_shape) -> (N, *image_shape)"""
         return self.decode_mean(self.encode(x).mean)
 
     def decode_mean(self, z: Any) -> np.ndarray:
-        """E[x | z], pixel means.     z (..., K) -> (..., H, W, C) on the CPU"""
+        """E[x | z], pixel means.     z (..., K) -> (..., *image_shape) on the CPU"""
         mean = self.decode(z).mean
         return (mean if isinstance(mean, Tensor) else stop_gradient(mean)).numpy()

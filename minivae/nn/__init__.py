@@ -14,7 +14,7 @@ from .layers import (
     Reshape,
     Sequential,
 )
-from .module import Module, uniform_init
+from .module import Module, evaluating, uniform_init
 from .recurrent import GRU, LSTM
 
 __all__ = [
@@ -33,5 +33,6 @@ __all__ = [
     "Module",
     "Reshape",
     "Sequential",
+    "evaluating",
     "uniform_init",
 ]

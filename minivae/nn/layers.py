@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..engine import Tensor
-from ..errors import UsageError
+from ..engine import Tensor, effect, stop_gradient
+from ..errors import ShapeError, UsageError
 from ..kernels.checks import padding_pairs, pair
 from ..random import Stream
 from .module import Module, uniform_init
@@ -116,9 +116,17 @@ class BatchNorm(Module):
             return ops.subtract(x, self.running_mean) * scale + self.beta
         y, mean, var = ops.batch_norm(x, self.gamma, self.beta, eps=self.eps)
         n = y.size // y.shape[-1]
-        for running, batch in ((self.running_mean, mean.data), (self.running_var, var.data * (n / (n - 1)))):
-            running += self.momentum * (batch.real - running)
+        if n < 2:
+            raise ShapeError(f"BatchNorm: x is {y.shape}, one example of each channel, which has no variance; use a batch of at least 2")
+        for running, batch in ((self.running_mean, mean.data), (self.running_var, ops.multiply(stop_gradient(var), n / (n - 1)).data)):
+            move_moments(running, batch, self.momentum)
         return y
+
+
+@effect
+def move_moments(running: Any, batch: Any, momentum: float) -> None:
+    """running <- (1 - momentum) running + momentum batch, in place."""
+    running += momentum * (batch.real - running)
 
 
 class LayerNorm(Module):

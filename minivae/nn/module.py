@@ -1,18 +1,20 @@
 """Module, the base of layers and models, and how their weights start.
 
-A Module finds its parameters by walking its attributes (Tensors, Modules, lists of Modules), in the order of their names' creation.
+A Module finds its parameters by walking its attributes (Tensors, Modules, and lists, tuples and dictionaries of these, however deep), in
+the order of their names' creation.
 Initial weights are drawn from a Stream that the constructor is given: the same seed makes the same model.
 """
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..backend import Array, to_device, xp
 from ..engine import Tensor
-from ..errors import ShapeError
+from ..errors import ShapeError, UsageError
 from ..random import Stream
 
 
@@ -26,22 +28,30 @@ class Module:
 
     training = True
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in vars(cls):
+            cls.__call__ = vars(cls)["forward"]  # type: ignore[method-assign]  # a layer that is called is its forward: tracebacks stay short
+
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self.forward(*inputs, **options)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def children(self) -> Iterator[tuple[str, "Module"]]:
+    def tree(self) -> Iterator[tuple[str, Any]]:
+        """(name, value) of every attribute, and of what lists, tuples and dictionaries among them hold, however deep."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+            yield from _leaves(name, value)
+
+    def children(self) -> Iterator[tuple[str, "Module"]]:
+        return ((name, value) for name, value in self.tree() if isinstance(value, Module))
 
     def named_parameters(self) -> dict[str, Tensor]:
-        """{"encoder.0.w": Tensor, ...}: everything that the optimizer moves; what is shared, once, by its first name."""
-        found = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        """{"encoder.layers.0.w": Tensor, ...}: everything that the optimizer moves; what is shared, once, by its first name.
+
+        A Tensor that no gradient flows to, stop_gradient(...), is none of them: it is a buffer."""
+        found = {name: value for name, value in self.tree() if isinstance(value, Tensor) and value.number}
         for name, child in self.children():
             found |= {f"{name}.{inner}": value for inner, value in child.named_parameters().items()}
         return _first_names(found)
@@ -50,15 +60,16 @@ class Module:
         return list(self.named_parameters().values())
 
     def named_buffers(self) -> dict[str, Array]:
-        """Arrays that training moves without a gradient: running moments."""
-        found = {name: value for name, value in vars(self).items() if name in getattr(self, "buffers", ())}
+        """Arrays that training moves without a gradient, running moments, and Tensors that are constants."""
+        found = {name: value for name, value in self.tree() if name.partition(".")[0] in getattr(self, "buffers", ())}
+        found |= {name: value.data for name, value in self.tree() if isinstance(value, Tensor) and not value.number}
         for name, child in self.children():
             found |= {f"{name}.{inner}": value for inner, value in child.named_buffers().items()}
         return _first_names(found)
 
     def named_streams(self) -> dict[str, Stream]:
         """The streams that layers draw from: their counters belong to a checkpoint."""
-        found = {name: value for name, value in vars(self).items() if isinstance(value, Stream)}
+        found = {name: value for name, value in self.tree() if isinstance(value, Stream)}
         for name, child in self.children():
             found |= {f"{name}.{inner}": value for inner, value in child.named_streams().items()}
         return found
@@ -100,13 +111,42 @@ class Module:
             a = to_device(a, device)
             return a if dtype is None else a.astype(dtype)
 
+        done: set[int] = set()  # a shared weight, or a shared layer, moves once
         for module in self.modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Tensor):
+            for name, value in list(module.tree()):
+                if isinstance(value, Tensor) and id(value) not in done:
+                    done.add(id(value))
                     value.data = moved(value.data)
-                elif name in getattr(module, "buffers", ()):
+                elif isinstance(value, np.ndarray) and name in getattr(module, "buffers", ()):
                     setattr(module, name, moved(value))
         return self
+
+
+@contextmanager
+def evaluating(*modules: Any) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every layer is in the mode that it had."""
+    every = [layer for module in modules for layer in module.modules()]
+    before = [layer.training for layer in every]
+    for layer in every:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer, training in zip(every, before, strict=True):
+            layer.training = training
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _leaves(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(f"{name}.{key}", item)
+    elif isinstance(value, set | frozenset) and any(isinstance(item, Tensor | Module) for item in value):
+        raise UsageError(f"{name} is a set of parameters or layers, and a set has no order; keep them in a list")
+    else:
+        yield name, value
 
 
 def uniform_init(rng: Stream, shape: tuple[int, ...], fan_in: int) -> Tensor:

@@ -8,7 +8,7 @@ from ..backend import xp
 from ..engine import Op
 from ..kernels.cpu import densities as kernels
 from ..kernels.cpu import gaussians
-from ..kernels.cpu.jit import kernels_only
+from ..kernels.cpu.jit import kernels_only_rows
 from ..kernels.gpu import KERNELS as GPU
 from .activations import sigmoid_of
 
@@ -162,7 +162,7 @@ def sample_and_kl_vjp(g, mean, logvar, sigma, eps, shape, needs):
 # --- fast kernels, for the shapes of a VAE: rows of events; anything else runs the reference ----------------------------------------
 
 
-@kernels_only
+@kernels_only_rows
 def bernoulli_log_prob_numba(logits, x, event_ndim=1):
     n = x.ndim - event_ndim  # x may be shared by leading axes of logits: importance samples
     if not 0 < n <= 1 or logits.shape[logits.ndim - x.ndim :] != x.shape or not x.size:
@@ -172,7 +172,7 @@ def bernoulli_log_prob_numba(logits, x, event_ndim=1):
     return log_prob.reshape(logits.shape[: logits.ndim - event_ndim]), (residual, logits, x, logits.shape)
 
 
-@kernels_only
+@kernels_only_rows
 def bernoulli_log_prob_numba_vjp(g, residual, logits, x, shape, needs):
     if residual is None:
         return bernoulli_log_prob_vjp(g, logits, x, shape, needs)
@@ -189,7 +189,7 @@ def _samples_of(x, mean, logvar):
     return mean.ndim == 2 and mean.shape == logvar.shape == x.shape[-2:] and x.size > 0
 
 
-@kernels_only
+@kernels_only_rows
 def reparameterize_numba(mean, logvar, eps):
     if not _samples_of(eps, mean, logvar):
         value, saved = reparameterize_reference(mean, logvar, eps)
@@ -198,7 +198,7 @@ def reparameterize_numba(mean, logvar, eps):
     return z if eps.ndim == 2 else z.reshape(eps.shape), (logvar, None, eps)
 
 
-@kernels_only
+@kernels_only_rows
 def reparameterize_numba_vjp(g, logvar, sigma, eps, needs):
     if logvar is None or needs[2]:
         return reparameterize_vjp(g, np.exp(logvar / 2) if sigma is None else sigma, eps, needs)
@@ -206,7 +206,7 @@ def reparameterize_numba_vjp(g, logvar, sigma, eps, needs):
     return *gaussians.sample_vjp(g.reshape(-1, width), logvar, eps.reshape(-1, width)), None
 
 
-@kernels_only
+@kernels_only_rows
 def gaussian_log_prob_numba(x, mean, logvar, event_ndim=1):
     if event_ndim == 1 and x.ndim > 1 and type(mean) is float and mean == 0 and logvar.ndim == 0 and logvar == 0 and x.size:
         return gaussians.standard_log_prob(x.reshape(-1, x.shape[-1])).reshape(x.shape[:-1]), ("standard", x)
@@ -227,26 +227,26 @@ def gaussian_log_prob_numba_vjp(g, case, *saved):
     return gx.reshape(x.shape), gmean, glogvar
 
 
-@kernels_only
+@kernels_only_rows
 def gaussian_kl_standard_numba(mean, logvar, event_ndim=1):
     if mean.ndim != 2 or event_ndim != 1 or mean.shape != logvar.shape:
         return gaussian_kl_standard_reference(mean, logvar, event_ndim)
     return kernels.gaussian_kl_standard(mean, logvar), (mean, logvar, None)
 
 
-@kernels_only
+@kernels_only_rows
 def gaussian_kl_standard_numba_vjp(g, mean, logvar, shape):
     return kernels.gaussian_kl_standard_vjp(g, mean, logvar) if shape is None else gaussian_kl_standard_vjp(g, mean, logvar, shape)
 
 
-@kernels_only
+@kernels_only_rows
 def sample_and_kl_numba(mean, logvar, eps, event_ndim=1):
     if not mean.ndim == eps.ndim == 2 or event_ndim != 1 or not mean.shape == logvar.shape == eps.shape:
         return sample_and_kl_reference(mean, logvar, eps, event_ndim)
     return gaussians.sample_and_kl(mean, logvar, eps), (mean, logvar, None, eps, None)
 
 
-@kernels_only
+@kernels_only_rows
 def sample_and_kl_numba_vjp(g, mean, logvar, sigma, eps, shape, needs):
     if shape is not None or needs[2]:
         sigma = np.exp(logvar / 2) if sigma is None else sigma

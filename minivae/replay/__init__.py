@@ -1,5 +1,5 @@
 """Replay: a step recorded once and repeated without the Python between its kernels, to the same bits."""
 
-from .program import Captured, captured
+from .hook import Captured, Replay, captured
 
-__all__ = ["Captured", "captured"]
+__all__ = ["Captured", "Replay", "captured"]

@@ -1,128 +1,92 @@
-"""A training step recorded once and replayed: the same kernels on the same arrays, without the Python between them.
-
-    step = captured(lambda x: elbo(model, x, noise), params)
-    terms, gradients = step(x)          # eager, and recorded; from the third call of a shape on, replayed
-    optimizer.step(gradients)
-
-What a step computes with ops, with gradients and with draws from Streams is recorded.  Everything else that Python does is frozen as
-it was: branches, numbers such as a beta that changes, arithmetic on raw arrays, side effects such as a BatchNorm's running moments.
-So a recording is not simply verified: the second call of a shape runs both ways from the same state of all streams, and unless every
-bit of the results and of the gradients agrees, that shape stays eager, and `why_eager` says so.  The arrays that a replay returns
-belong to the recording and are overwritten by the next one.
-"""
+"""A recording: the calls of one step, noted while it runs, and their repetition on arrays that lie where they lay."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..backend import xp
-from ..engine import Tensor, gradients, runner, stop_gradient
+from ..engine import Tensor, runner, stop_gradient
 from ..kernels.cpu.jit import recorded, repeat
 from ..random import Stream, on_draw
 from .memory import Ledger, Place
 
-LARGEST = 8  # shapes that are recorded: each holds the memory of a whole step
-Results = Any  # what a function returned: a Tensor, or a tuple of Tensors of which the first is the loss
 
+class Program:
+    """The calls of one step.  The arrays that they work on are laid out afresh for the replays: see memory.py.
 
-def captured(function: Callable[..., Results], params: Sequence[Tensor]) -> "Captured":
-    """step(*arrays) -> (function(*arrays), [dL/dp for p in params]), replayed from a recording where that is sure to be the same.
-
-    function(*arrays) returns the loss L, or a tuple (also a named one, like Terms) of Tensors that begins with it.
+    inputs    copies of the arrays that the step is given: it must run on these while it is recorded
+    used      replays since the last check
     """
-    return Captured(function, params)
 
-
-class Captured:
-    """See `captured`.  `why_eager` is a sentence once a shape could not be captured, else empty."""
-
-    def __init__(self, function: Callable[..., Results], params: Sequence[Tensor]):
-        self.function, self.params = function, list(params)
-        self.recordings: dict[Any, Recording | None] = {}  # by the shapes and dtypes of the arrays; None: eager
-        self.why_eager = ""
-
-    def __call__(self, *arrays: np.ndarray) -> tuple[Results, list[np.ndarray]]:
-        if xp(self.params[0].data) is not np:
-            self.why_eager = "arrays on a GPU are not recorded here: a Trainer makes a CUDA graph of its step"
-            return self.eager(*arrays)
-        signature = tuple([(a.shape, a.dtype) for a in arrays])
-        if signature not in self.recordings and len(self.recordings) < LARGEST:
-            made = Recording(self.function, self.params, arrays)
-            first = made.record()
-            self.recordings[signature] = made
-            return first
-        recording = self.recordings.get(signature)
-        if recording is None:
-            return self.eager(*arrays)
-        return recording.replay(arrays) if recording.verified else self.judge(recording, signature, arrays)
-
-    def eager(self, *arrays: np.ndarray) -> tuple[Results, list[np.ndarray]]:
-        results = self.function(*arrays)
-        return results, gradients(results[0] if isinstance(results, tuple) else results, self.params)
-
-    def judge(self, recording: "Recording", signature: Any, arrays: Sequence[np.ndarray]) -> tuple[Results, list[np.ndarray]]:
-        """Run the step, and its replay from the same state of the streams; believe the recording if all bits agree."""
-        before = [stream.state() for stream in recording.streams]
-        results, parts = self.eager(*arrays)
-        after = [stream.state() for stream in recording.streams]
-        for stream, state in zip(recording.streams, before, strict=True):
-            stream.set_state(state)
-        again = recording.replay(arrays)
-        pairs = zip(_leaves((results, parts)), _leaves(again), strict=True)
-        same = all(a.tobytes() == b.tobytes() for a, b in pairs)
-        recording.verified = same and [stream.state() for stream in recording.streams] == after
-        if not recording.verified:
-            self.recordings[signature] = None
-            shapes = ", ".join(str(a.shape) for a in arrays)
-            self.why_eager = f"for arrays of shapes {shapes} a replay differs from the step: it works on something that is not recorded"
-            for stream, state in zip(recording.streams, after, strict=True):
-                stream.set_state(state)
-        return results, parts
-
-
-class Recording:
-    """The calls of one step, noted while it runs.  The arrays that they work on are laid out afresh for the replays: see memory.py."""
-
-    def __init__(self, function: Callable[..., Results], params: Sequence[Tensor], arrays: Sequence[np.ndarray]):
-        self.function, self.params = function, params
+    def __init__(self, arrays: Sequence[np.ndarray]):
         self.calls: list[tuple[Callable, Any]] = []  # with Places for arrays
         self.program: list[tuple[Callable, tuple]] = []  # the calls, with arrays; made at the first replay
-        self.inputs = [a.copy() for a in arrays]
+        self.inputs = [np.array(a) for a in arrays]
         self.streams: list[Stream] = []
+        self.moved: list[np.ndarray] = []  # arrays that lived before and that the step changes: running moments
         self.ledger = Ledger()
-        self.ledger.keep([*self.inputs, *(p.data for p in params)])
-        self.verified = False
+        self.ledger.keep(self.inputs)
+        self.verified, self.used = False, 0
 
-    def record(self) -> tuple[Results, list[np.ndarray]]:
-        """Run the step on the inputs, and note its calls."""
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Inside the block, this thread's ops, gradients and draws are noted."""
         told, run = on_draw.set(self.draw), runner.set(self.run)
         try:
             with recorded() as self.kernels:
-                results = self.function(*self.inputs)
-                parts = gradients(results[0] if isinstance(results, tuple) else results, self.params)
+                yield
         finally:
             on_draw.reset(told)
             runner.reset(run)
-        del self.kernels
-        self.returned = self.noted((_map(lambda t: t.data, results), parts))
-        return _map(stop_gradient, results), parts
+            del self.kernels
 
-    def replay(self, arrays: Sequence[np.ndarray]) -> tuple[Results, list[np.ndarray]]:
+    def returns(self, results: Any) -> None:
+        """The step's results, at the end of the block."""
+        self.returned = self.noted(_map(lambda leaf: leaf.data if isinstance(leaf, Tensor) else leaf, results))
+        self.tensors = _map(lambda leaf: isinstance(leaf, Tensor), results)
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
+        """Repeat the step on other arrays of the same shapes.  Returns its results."""
         if not self.program:
             self.allocate()
         for own, a in zip(self.inputs, arrays, strict=True):
             own[...] = a
         repeat(self.program)
-        return self.results, self.gradients
+        self.used += 1
+        return self.results
+
+    def state(self) -> list[Any]:
+        """What the step moves on: streams, and arrays that lived before."""
+        return [*(stream.state() for stream in self.streams), *(a.copy() for a in self.moved)]
+
+    def set_state(self, state: Sequence[Any]) -> None:
+        for stream, saved in zip(self.streams, state, strict=False):
+            stream.set_state(saved)
+        for a, saved in zip(self.moved, state[len(self.streams) :], strict=True):
+            a[...] = saved
+
+    def agrees(self, results: Any, arrays: Sequence[np.ndarray], before: Sequence[Any]) -> bool:
+        """Whether a replay from the state `before` gives these results of a step to the bit, and leaves the state as the step left it."""
+        after = self.state()
+        self.set_state(before)
+        used = self.used
+        again = self(arrays)
+        pairs = zip(leaves(results), leaves(again), strict=True)
+        same = all(a.tobytes() == b.tobytes() for a, b in pairs)
+        self.verified = same and all(map(_equal, self.state(), after))
+        self.used = 0 if self.verified else used
+        if not self.verified:
+            self.set_state(after)
+        return self.verified
 
     def allocate(self) -> None:
         """Lay the arrays out, in memory that the step itself has given back by now."""
-        array = self.ledger.allocate(_leaves(self.returned, Place))
-        self.program = [(call, _map(array, arguments)) for call, arguments in self.calls]
-        results, self.gradients = _map(array, self.returned)
-        self.results = _map(stop_gradient, results)
-        del self.calls, self.ledger
+        wanted = leaves(self.returned, Place)
+        array = self.ledger.allocate(wanted)
+        self.program = [(call, _map(array, arguments)) for call, arguments in needed(self.calls, wanted)]
+        self.results = _map(lambda place, tensor: stop_gradient(array(place)) if tensor else array(place), self.returned, self.tensors)
+        del self.calls, self.ledger, self.returned, self.tensors
 
     def note(self, call: Callable, *arguments: Any) -> None:
         self.calls.append((call, self.noted(arguments)))
@@ -134,10 +98,13 @@ class Recording:
     def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Run a forward or a vjp, and note how to run it again."""
         self.kernels.clear()
-        given = _leaves(arguments)
+        given = leaves(arguments)
         self.ledger.keep(given)
         result = _with_arrays(function(*arguments, **options))
-        if self.kernels and hasattr(getattr(function, "func", function), "kernels_only") and all(map(_in_rows, given)):
+        if getattr(function, "effect", False):  # it changes its arguments: see engine.effect
+            self.note(function, *arguments)
+            self.moved += [a for a in given if isinstance(self.noted(a), np.ndarray) and not any(a is b for b in self.moved)]
+        elif self.kernels and _as_they_lie(getattr(getattr(function, "func", function), "kernels_only", ""), given):
             for kernel, inputs in self.kernels:
                 self.note(kernel, *inputs)
         else:
@@ -153,6 +120,10 @@ class Recording:
         self.note(_draw, getattr(stream, method), numbers.shape, like, numbers)
 
 
+def _equal(a: Any, b: Any) -> bool:
+    return a.tobytes() == b.tobytes() if isinstance(a, np.ndarray) else a == b
+
+
 def _draw(method: Callable, shape: tuple[int, ...], like: Any, numbers: np.ndarray) -> None:
     numbers[...] = method(shape, like)
 
@@ -166,9 +137,10 @@ def _again(function: Callable, arguments: tuple, options: dict, new: list[tuple[
         own[...] = a
 
 
-def _in_rows(a: np.ndarray) -> bool:
-    """Whether kernels take it as it lies: what is strewn otherwise NumPy copies first, and a recording of the kernels would miss that."""
-    return a.flags.c_contiguous or (a.ndim == 2 and a.strides[1] == a.itemsize)
+def _as_they_lie(kind: str, arrays: Sequence[np.ndarray]) -> bool:
+    """Whether kernels take the arrays as they lie: what is strewn NumPy copies first, and a recording of the kernels would miss that."""
+    rows = kind == "rows"
+    return kind != "" and all(a.flags.c_contiguous or (rows and a.ndim == 2 and a.strides[1] == a.itemsize) for a in arrays)
 
 
 def _paths(tree: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
@@ -180,11 +152,11 @@ def _paths(tree: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, .
             yield from _paths(branch, (*path, i))
 
 
-def _leaves(tree: Any, kind: type = np.ndarray) -> list[Any]:
-    """The arrays, or things of another kind, in nested tuples and lists; of Tensors their arrays."""
-    leaves: list[Any] = []
-    _map(lambda leaf: leaves.append(leaf.data if isinstance(leaf, Tensor) else leaf), tree)
-    return [leaf for leaf in leaves if isinstance(leaf, kind)]
+def leaves(tree: Any, kind: type = np.ndarray) -> list[Any]:
+    """The arrays, or things of another kind, in nested tuples, lists and dictionaries; of Tensors their arrays."""
+    found: list[Any] = []
+    _map(lambda leaf: found.append(leaf.data if isinstance(leaf, Tensor) else leaf), tree)
+    return [leaf for leaf in found if isinstance(leaf, kind)]
 
 
 def _with_arrays(tree: Any) -> Any:
@@ -192,11 +164,25 @@ def _with_arrays(tree: Any) -> Any:
     return _map(lambda leaf: np.array(leaf) if isinstance(leaf, np.generic) else leaf, tree)
 
 
-def _map(function: Callable, tree: Any) -> Any:
-    """Nested tuples (named or not) and lists of function(leaf)."""
+def _map(function: Callable, tree: Any, *others: Any) -> Any:
+    """Nested tuples (named or not), lists and dictionaries of function(leaf), or of function(leaf, its like in the other tree)."""
     if isinstance(tree, list):
-        return [_map(function, branch) for branch in tree]
+        return [_map(function, *branches) for branches in zip(tree, *others, strict=True)]
     if isinstance(tree, tuple):
-        branches = [_map(function, branch) for branch in tree]
-        return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
-    return function(tree)
+        made = [_map(function, *branches) for branches in zip(tree, *others, strict=True)]
+        return type(tree)(*made) if hasattr(tree, "_fields") else tuple(made)
+    if isinstance(tree, dict):
+        return {key: _map(function, branch, *(other[key] for other in others)) for key, branch in tree.items()}
+    return function(tree, *others)
+
+
+def needed(calls: Sequence[tuple[Callable, Any]], wanted: Sequence[Place]) -> list[tuple[Callable, Any]]:
+    """The calls without those whose results nobody reads: numbers that were made to be reported, and are not asked for."""
+    live, kept = {place.buffer for place in wanted}, []
+    for call, arguments in reversed(calls):
+        new = [] if call is not _again else leaves(arguments[3], Place)
+        if new and not live & {place.buffer for place in new}:
+            continue
+        live |= {place.buffer for place in leaves(arguments, Place)}
+        kept.append((call, arguments))
+    return kept[::-1]

@@ -8,24 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from ..data import batches
-from ..models import AE, activity, conditioned
+from ..data import to_float
+from ..errors import MinivaeError
+from ..models import activity, conditioned
+from ..nn import evaluating
 from ..random import Stream
+from ..training.measures import like
 
 SEEN = 1000  # images: the variance of their means, which active_units asks for, is then known to 5%
 SILENT = 0.01  # nats
 PATIENCE = 3  # epochs
 
 
-def measure(model: Any, images: np.ndarray, conditions: np.ndarray | None, seed: int, on_device: Any) -> dict[str, Any]:
-    """{"active_units": how many, "latent_kl": nats of each}, on the first images; an autoencoder has no KL to report."""
-    n = min(len(images), SEEN)
-    model.train(False)
-    told = conditioned(model, None if conditions is None else conditions[:n])
-    x = on_device(next(batches(images[:n], n)))
-    found = activity(told, x, Stream(seed).split("noise of the alarm"))
+def measure(model: Any, images: np.ndarray, labels: np.ndarray | None, seed: int) -> dict[str, Any]:
+    """{"active_units": how many, "latent_kl": nats of each}, on the first images, of what the model has: an autoencoder has no KL to
+    report, a generator without an encoder nothing."""
+    if not hasattr(model, "encode"):
+        return {}
+    with evaluating(model):
+        known = conditioned(model, None if labels is None else labels[:SEEN])
+        try:
+            found = activity(known, like(model, to_float(images[:SEEN])), Stream(seed).split("noise of the alarm"))
+        except MinivaeError:  # a posterior without a mean: there is nothing to count
+            return {}
     units = {"active_units": int(found.active.sum())}
-    return units if isinstance(model, AE) else units | {"latent_kl": [round(float(kl), 4) for kl in found.kl]}
+    return units if found.kl is None else units | {"latent_kl": [round(float(kl), 4) for kl in found.kl]}
 
 
 def alarm(lines: Sequence[dict[str, Any]]) -> str | None:

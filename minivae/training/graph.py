@@ -12,31 +12,32 @@ step again.  The CPU, which counts fewer steps than it launched, then runs that 
 
 The first step of a Trainer is eager, which compiles every kernel; the second is captured (nothing runs meanwhile), then run eagerly, and
 replayed from the same state.  Unless every bit agrees, of parameters, optimizer, running moments, streams and measures, all steps stay
-eager, and `why_eager` says why: a Python number that changes from step to step is frozen in a graph, and so is a branch.  A step stays
-eager as well if it cannot be captured at all: a product by cuBLAS (raw arrays that an objective multiplies by itself), a value that Python
-asks for, an upload, a random number drawn on the CPU.  References that are elementwise or reductions are
-captured as they are.  Eager in any case: the last, smaller batch of an epoch, a step while the KL's weight warms up, and all steps with
-SGD or in float64.
+eager, and `why_eager` says why: a Python number that changes from step to step is frozen in a graph, and so is a branch.  As on a CPU,
+only steps of classes that say that they compute with ops alone are captured: see replay/hook.py.  A step stays eager as well if it cannot
+be captured at all: a product by cuBLAS (raw arrays that an objective multiplies by itself), a value that Python asks for, an upload, a
+random number drawn on the CPU.  References that are elementwise or reductions are captured as they are.  Eager in any case: the last,
+smaller batch of an epoch, and all steps of several players, of an objective that reports other numbers than a reconstruction and a KL,
+with SGD, or in float64.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..backend import Array, gpu, precision, xp
-from ..data import binarize
+from ..data import Batch, binarize, to_float
+from ..engine import gradients
 from ..errors import UsageError
 from ..kernels.gpu import step
-from ..models import conditioned
-from ..objectives import Terms
-from ..random import Stream, place
+from ..objectives import Progress
+from ..random import Stream
+from ..replay.graph import STREAMS, Graph
 from .optimizers import Adam, clip_gradients
 
 EVERY = 100  # steps of a stretch, at most: reading costs about as much as one step
-STREAMS = 64  # that a step may draw from
+NAMES = ("loss", "reconstruction", "kl", "gradient_norm")
+SIGNS = np.array([1, -1, 1, 1], np.float64)
 
 
 class DeviceEpochs:
@@ -48,105 +49,135 @@ class DeviceEpochs:
         self.rows, self.totals = self.cupy.zeros((STREAMS, 4), np.uint64), self.cupy.zeros(4, np.float64)
         self.images: Array = None  # (N, H, W, C) uint8, and the order that they are taken in, both on the device
         self.order: Array = None
-        self.resident: Array = None  # images that came from the CPU
-        self.told: Array = None  # (N, condition), what a CVAE is told of each image
+        self.kept: dict[str, Array] = {}  # arrays that came from the CPU
+        self.labels: Array = None  # of each image, and which of its pixels are known
+        self.masks: Array = None
+        self.epochs = self.cupy.zeros((), np.float32)  # what the objective takes for its progress
         self.within: Array = None  # 0 ... batch_size - 1
         self.made_for: Any = None  # what the graph holds addresses of, and numbers that it was made with
         self.warm = False
         self.graph: Graph | None = None
         self.why_eager = self.refused()
 
+    @property
+    def optimizer(self) -> Any:
+        """The first player's."""
+        return next(iter(self.trainer.optimizers.values()))
+
     def refused(self) -> str:
         """Why no step of this trainer can be a graph, if so."""
-        if self.trainer.players > 1:
-            return "the critic has an optimizer of its own, which a graph does not know"
-        optimizer = self.trainer.optimizer
+        if len(self.trainer.players) > 1:
+            return "its players have an optimizer each, and a graph knows one"
+        if self.trainer.replay.refused:
+            return self.trainer.replay.refused
+        optimizer = self.optimizer
         sure = isinstance(optimizer, Adam) and optimizer.has_kernel
         return "" if sure else "only Adam on float32 parameters has a kernel that counts its steps on the GPU"
 
     def epoch(
         self,
         images: Array,
-        streams: tuple[Stream, Stream, Stream],
-        conditions: Any,
+        labels: Array | None,
+        masks: Array | None,
+        streams: tuple[Stream, Stream],
+        sums: Any,
         progress: Callable[[int, float], None] | None,
-        name: str,
-    ) -> np.ndarray:
-        """One pass, its noise, bits and order from the streams.  -> the sums over the images of loss, reconstruction, kl and norm."""
+    ) -> None:
+        """One pass, its order and bits from the streams; the sums over the images go to `sums`."""
         trainer, size, n = self.trainer, self.trainer.config.batch_size, len(images)
-        noise, bits, order = streams
-        trainer.noise.set_state(noise.state())
+        order, bits = streams
         self.bits.set_state(bits.state())
-        self.upload(images, order.permutation(n), conditions)
-        totals, i, steps, doubtful = np.zeros(4), 0, -(-n // size), False
+        self.upload(images, order.permutation(n), labels, masks)
+        others = trainer.second_batches(self.images, self.labels, self.masks, Stream(trainer.config.seed), trainer.epochs_done + 1)
+        totals, counted, i, steps, doubtful = np.zeros(4), 0, 0, -(-n // size), False
         while i < steps:
             whole = n // size - i  # batches of the full size to come
-            static = trainer.pace(i, steps) == 1 and not self.why_eager and whole > 0
+            static = not self.why_eager and whole > 0
             if static and self.graph is not None and not doubtful:
                 count = min(EVERY, whole)
                 sound, measures = self.stretch(self.graph, i, count, steps, totals)
-                i, doubtful = i + sound, sound < count
+                i, doubtful, counted = i + sound, sound < count, counted + sound * size
                 if doubtful:
                     continue
+                loss = measures[0]
             else:
-                eager = partial(self.eager, i, n, steps, f"{name}, step {i + 1} of {steps}")
-                measures = self.captured(i, steps, eager) if static and self.warm and self.graph is None else eager()
-                self.warm |= static
-                totals += min(size, n - i * size) * np.array(measures)
-                i, doubtful = i + 1, False
-            if progress is not None:
-                progress(min(i * size, n), measures[0])
-        return totals
+                here, at = min(size, n - i * size), i
+                where = f"epoch {trainer.epochs_done + 1}, step {i + 1} of {steps}"
 
-    def upload(self, images: Array, order: np.ndarray, conditions: Any = None) -> None:
+                def eager(at: int = at, where: str = where) -> dict[str, float]:
+                    return self.eager(at, n, steps, where, next(others, None))
+
+                found = self.captured(i, steps, eager) if static and self.warm and self.graph is None else eager()
+                self.warm |= static
+                sums.add(here, found)
+                i, doubtful, loss = i + 1, False, found.get("loss", np.nan)
+            if progress is not None:
+                progress(min(i * size, n), loss)
+        if counted:
+            sums.add(counted, dict(zip(NAMES, (totals / counted).tolist(), strict=True)))
+
+    def upload(self, images: Array, order: np.ndarray, labels: Array | None = None, masks: Array | None = None) -> None:
         """Bring them to the device, to where they were before if they fit, so that a graph's addresses stay true."""
-        cupy, optimizer = self.cupy, self.trainer.optimizer
-        if xp(images) is not np:
-            self.images = images
-        else:
-            if self.resident is None or (self.resident.shape, self.resident.dtype) != (images.shape, images.dtype):
-                self.resident = cupy.empty(images.shape, images.dtype)
-            self.resident.set(np.ascontiguousarray(images))
-            self.images = self.resident
+        cupy, replay = self.cupy, self.trainer.replay
+        named = (("images", images), ("labels", labels), ("masks", masks))
+        self.images, self.labels, self.masks = (self.resident(name, a) for name, a in named)
         if self.order is None or len(self.order) != len(order):
             self.order = cupy.empty(len(order), np.int64)
         self.order.set(order)
-        if conditions is None:
-            self.told = None
-        else:
-            told = conditioned(self.trainer.model, conditions).told()
-            if self.told is None or self.told.shape != told.shape:
-                self.told = cupy.empty_like(told)
-            self.told[...] = told
-        held = (self.images, self.order, optimizer.flat, self.told)
+        held = (self.images, self.order, self.optimizer.flat, self.labels, self.masks)
         made_for = [None if a is None else (a.data.ptr, a.shape) for a in held], self.trainer.config, precision()
-        if made_for != self.made_for:
+        if made_for != self.made_for or not replay.guard.holds():
+            replay.look()
             self.made_for, self.graph, self.warm, self.why_eager = made_for, None, False, self.refused()
             self.within = cupy.arange(self.trainer.config.batch_size)
 
-    def eager(self, i: int, n: int, steps: int, where: str) -> tuple[float, ...]:
+    def resident(self, name: str, a: Array | None) -> Array | None:
+        """An array on the device; one from the CPU where the last of its name lay, if that fits."""
+        if a is None or xp(a) is not np:
+            return a
+        kept = self.kept.get(name)
+        if kept is None or (kept.shape, kept.dtype) != (a.shape, a.dtype):
+            self.kept[name] = self.cupy.empty(a.shape, a.dtype)
+        self.kept[name].set(np.ascontiguousarray(a))
+        return self.kept[name]
+
+    def progress(self, i: int, steps: int) -> Progress:
+        """Where step i stands, its number of epochs in the memory of the device."""
+        now = self.trainer.pace(i, steps, len(self.order))
+        self.epochs.fill(float(now.epochs))
+        return now._replace(epochs=self.epochs)
+
+    def eager(self, i: int, n: int, steps: int, where: str, other: Batch | None) -> dict[str, float]:
         """Step i, each of its kernels launched from Python."""
         trainer, size = self.trainer, self.trainer.config.batch_size
-        warmed = trainer.pace(i, steps)
-        x = step.gather(self.images, self.order, min(size, n - i * size), i * size)
-        x = binarize(x, self.bits) if trainer.config.binarize else x
+        count = min(size, n - i * size)
         self.rows[0, 2] = i * size
-        return trainer.step(x, trainer.noise, where, self.condition(len(x)), warmed)
+        batch = self.batch(self.gather(count, i * size), count)._replace(other=other)
+        return trainer.update(batch, self.progress(i, steps), where)
 
-    def condition(self, count: int) -> Array:
-        """What is told of the `count` images from the batch's first on, which rows[0] holds; or None."""
-        if self.told is None:
-            return None
+    def gather(self, count: int, first: int, row: Array | None = None) -> Array:
+        """The `count` images from the batch's first on, as the model takes them: bytes by a kernel, others by their numbers."""
+        if self.images.dtype == np.uint8:
+            return step.gather(self.images, self.order, count, first, row)
+        return to_float(self.images[self.places(count)])
+
+    def batch(self, x: Array, count: int) -> Batch:
+        x = binarize(x, self.bits) if self.trainer.config.binarize else x
+        at = self.places(count)
+        return Batch(x, None if self.labels is None else self.labels[at], None if self.masks is None else self.masks[at], at)
+
+    def places(self, count: int) -> Array:
+        """Which images the batch's are, `count` from the first on, which rows[0] holds."""
         first = self.rows[0, 2:3].astype(np.int64)
-        return self.told[self.order[(first + self.within[:count]) % len(self.order)]]
+        return self.order[(first + self.within[:count]) % len(self.order)]
 
-    def captured(self, i: int, steps: int, eager: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+    def captured(self, i: int, steps: int, eager: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Step i run eagerly, then by a graph made of it from the same state: kept if all bits agree."""
         trainer = self.trainer
-        optimizer, model = trainer.optimizer, trainer.model
+        optimizer, model = self.optimizer, trainer.model
         step.advance(self.rows[0], 0, 0)  # the one kernel that no eager step has compiled
         try:
-            graph = Graph(self)
+            graph = Graph(self.cupy, self.rows, self.launches)
         except Exception as error:  # whatever a graph cannot hold; a step that is wrong in itself says so below
             self.why_eager = f"the step cannot be captured as a CUDA graph: {error}"
             return eager()
@@ -169,7 +200,7 @@ class DeviceEpochs:
         set_state(*before)
         _, replayed = self.stretch(graph, i, 1, steps, np.zeros(4))
         own = state()
-        same = own[1:] == after[1:] and replayed == measures
+        same = own[1:] == after[1:] and dict(zip(NAMES, replayed, strict=True)) == measures
         if same and all((a.view(np.uint32) == b.view(np.uint32)).all() for a, b in zip(own[0], after[0], strict=True)):
             self.graph = graph
         else:
@@ -177,113 +208,61 @@ class DeviceEpochs:
             self.why_eager = "a graph of the step differs from the step: it works on something that changes in Python, or that has no order"
         return measures
 
-    def stretch(self, graph: "Graph", i: int, count: int, steps: int, totals: np.ndarray) -> tuple[int, tuple[float, ...]]:
+    def launches(self, graph: Graph) -> Array:
+        """All that one step launches; its measures."""
+        trainer, rows = self.trainer, self.rows
+        size = trainer.config.batch_size
+        batch = self.batch(self.gather(size, 0, rows[0]), size)
+        (player,) = trainer.players
+        now = Progress(self.epochs, (player,), len(self.order))
+        losses, reports = trainer.objective.losses(trainer.players, batch, trainer.noise, now)
+        gs = gradients(losses[player], self.optimizer.params)
+        measures, health = step.tally(*values(losses[player], reports), gs, self.totals, size)
+        gs = gs if trainer.config.clip is None else clip_gradients(gs, trainer.config.clip)
+        self.optimizer.launch(rows[0], gs, health)
+        for row, stream in enumerate(graph.begun or [None]):
+            step.advance(rows[row], 0 if stream is None else stream.counter - graph.begun[stream], size, health)
+        return measures
+
+    def stretch(self, graph: Graph, i: int, count: int, steps: int, totals: np.ndarray) -> tuple[int, tuple[float, ...]]:
         """Launch the graph for steps i ... i + count - 1.  -> how many were sound, and the measures of the last; totals in place."""
-        trainer, optimizer = self.trainer, self.trainer.optimizer
+        trainer, optimizer = self.trainer, self.optimizer
         rows = np.zeros((STREAMS, 4), np.uint64)
         for row, stream in enumerate(graph.streams):
             rows[row, 0], rows[row, 3] = stream.counter, stream.key
         rows[0, 1:3] = optimizer.steps, i * trainer.config.batch_size
         self.rows.set(rows)
-        self.totals.set(totals)
+        self.totals.set(totals * SIGNS)
         rate = None
         try:
             for k in range(count):
-                trainer.pace(i + k, steps)
+                self.progress(i + k, steps)
                 if optimizer.lr != rate:
                     rate = optimizer.lr
                     optimizer.rate.fill(rate)
                 graph.launch()
         finally:  # also when somebody interrupts: the parameters have moved, and what counts their steps must follow
             rows = self.rows.get()  # waits for the last launch
-            totals[...] = self.totals.get()
+            totals[...] = self.totals.get() * SIGNS
             for row, stream in enumerate(graph.streams):
                 stream.counter = int(rows[row, 0])
             sound = int(rows[0, 1]) - optimizer.steps
             optimizer.steps += sound
-        return sound, tuple(graph.measures.get().tolist())
+        return sound, positive(graph.results)
 
 
-class Graph:
-    """The step of DeviceEpochs as a CUDA graph.  It holds raw addresses: of the arena, and of arrays that its maker keeps.
-
-    streams   that the step draws from, in the order of their rows
-    """
-
-    def __init__(self, epochs: DeviceEpochs):
-        self.epochs, cupy = epochs, epochs.cupy
-        self.begun: dict[Stream, int] = {}  # counters where the step begins
-        self.memory: list[Any] = []
-        pool = cupy.cuda.MemoryPool(self.allocate)
-        stream = cupy.cuda.Stream(non_blocking=True)
-        token = place.set(self.place)
-        try:
-            with cupy.cuda.using_allocator(pool.malloc), no_uploads(cupy), stream:
-                stream.begin_capture()
-                try:
-                    self.measures = self.step()
-                except BaseException:
-                    with suppress(Exception):  # it says again that the capture has failed
-                        stream.end_capture()
-                    raise
-                self.graph = stream.end_capture()
-        finally:
-            place.reset(token)
-            for drawn_from, begun in self.begun.items():
-                drawn_from.counter = begun
-        self.pool, self.streams = pool, list(self.begun)
-
-    def allocate(self, size: int) -> Any:
-        """Memory of the arena: from the device, and kept even when the pool, short of memory, would give it back."""
-        cupy = self.epochs.cupy
-        self.memory.append(cupy.cuda.Memory(size))
-        return cupy.cuda.MemoryPointer(self.memory[-1], 0)
-
-    def place(self, stream: Stream) -> tuple[int, int, Array]:
-        """Key and counter of a stream, from its row on."""
-        begun = self.begun.setdefault(stream, stream.counter)
-        row = list(self.begun).index(stream)
-        if row >= STREAMS:
-            raise UsageError(f"it draws from more than {STREAMS} streams")
-        return 0, stream.counter - begun, self.epochs.rows[row]
-
-    def step(self) -> Array:
-        """All that one step launches; its measures."""
-        epochs, trainer, rows = self.epochs, self.epochs.trainer, self.epochs.rows
-        size = trainer.config.batch_size
-        x = step.gather(epochs.images, epochs.order, size, 0, rows[0])
-        x = binarize(x, epochs.bits) if trainer.config.binarize else x
-        terms, gs = trainer.compiled(epochs.condition(size), 1.0)(x)
-        measures, health = step.tally(*values(terms), gs, epochs.totals, size)
-        gs = gs if trainer.config.clip is None else clip_gradients(gs, trainer.config.clip)
-        trainer.optimizer.launch(rows[0], gs, health)
-        for row, stream in enumerate(self.begun or [None]):
-            step.advance(rows[row], 0 if stream is None else stream.counter - self.begun[stream], size, health)
-        return measures
-
-    def launch(self) -> None:
-        """Replay the step, on the current stream."""
-        self.graph.launch()
+def values(loss: Any, reports: Any) -> tuple[Array, Array, Array]:
+    """What the kernel that takes the measures of a step is given: it prints the negative of its second, the reconstruction here."""
+    if set(reports) != {"reconstruction", "kl"}:
+        raise UsageError(f"its objective reports {', '.join(reports) or 'nothing'}, and a graph reports a reconstruction and a kl")
+    return loss.data, reports["reconstruction"].data, reports["kl"].data
 
 
-@contextmanager
-def no_uploads(cupy: Any) -> Iterator[None]:
-    """A copy from the CPU is refused inside: every replay would read its buffer again, long after that was given to somebody else."""
-
-    def refuse(size: int) -> None:
-        raise UsageError(f"it copies {size} bytes from the CPU to the GPU")
-
-    cupy.cuda.set_pinned_memory_allocator(refuse)  # CuPy copies through pinned memory
-    try:
-        yield
-    finally:
-        cupy.cuda.set_pinned_memory_allocator(cupy.get_default_pinned_memory_pool().malloc)
+def positive(measures: Array) -> tuple[float, ...]:
+    """The measures with the reconstruction's sign mended."""
+    return tuple((measures.get() * SIGNS.astype(np.float32)).tolist())
 
 
-def values(terms: Terms) -> tuple[Array, Array, Array]:
-    return terms.loss.data, terms.log_likelihood.data, terms.kl.data
-
-
-def measures_on_gpu(terms: Terms, gradients: list[Array]) -> tuple[float, ...]:
+def measures_on_gpu(loss: Any, reports: Any, gs: list[Array]) -> dict[str, float]:
     """Loss, reconstruction, KL and norm of a step on a GPU, by the kernels that a graph takes them by."""
-    return tuple(step.tally(*values(terms), gradients)[0].get().tolist())
+    return dict(zip(NAMES, positive(step.tally(*values(loss, reports), gs)[0]), strict=True))

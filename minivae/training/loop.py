@@ -1,210 +1,235 @@
 """The training loop: a Trainer holds everything that decides the next step, and nothing else does.
 
-The order of the data and the noise of epoch n are streams named after n, functions of the seed; so the whole state is the parameters,
-the optimizer's arrays, the streams of the model's own layers, and the number of epochs done.  A run that is stopped and resumed makes
-the same bytes as one that never was.
+The order of the data and the noise of epoch n are streams named after n, functions of the seed; so the whole state is the players'
+parameters, their optimizers' arrays, the streams of their own layers, and the number of epochs done.  A run that is stopped and resumed
+makes the same bytes as one that never was.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
-from ..backend import Array, backend_of, precision, to_device, use_precision, xp
-from ..data import batch_indices, batches, binarize, to_float
-from ..engine import no_grad
+from ..backend import Array, precision, use_precision, xp
+from ..data import Batch, batch_indices, binarize, to_float
+from ..engine import gradients
 from ..errors import ShapeError, UsageError
-from ..models import conditioned
-from ..objectives import Terms, elbo
+from ..objectives import Elbo, Objective, Progress, as_objective
 from ..random import Stream
-from ..replay import Captured, captured
+from ..replay import Replay
 from .config import OPTIMIZERS, TrainingConfig
 from .graph import DeviceEpochs, measures_on_gpu
+from .losses import losses
+from .measures import Sums, like, mean
 from .nonfinite import explain
-from .optimizers import clip_gradients, gradient_norm
-from .schedules import kl_weight, learning_rate
-
-
-def at_its_precision(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A Trainer's method, with products of the precision that its config asks for."""
-
-    @wraps(method)
-    def precisely(self: "Trainer", *arguments: Any, **options: Any) -> Any:
-        if self.config.precision == precision():
-            return method(self, *arguments, **options)
-        with use_precision(self.config.precision):
-            return method(self, *arguments, **options)
-
-    return precisely
+from .optimizers import Optimizer, clip_gradients, gradient_norm
+from .schedules import learning_rate
 
 
 class Trainer:
-    """Trains a model by its objective on images (N, H, W, C) of bytes.
+    """Trains a model, and whoever plays with it, by an objective.
 
-    objective(model, x, rng, beta) -> Terms; by default what the config says.
+    players       {name: module}, the model first
+    optimizers    {name: optimizer}, each with its own rule, rate and state
+    replay        the recordings of its steps; `why_eager` is a sentence where there are none
     """
 
-    players = 1  # that a step updates
-
-    def __init__(self, model: Any, config: TrainingConfig, objective: Callable[..., Terms] | None = None):
-        if config.precision == "tf32" and xp(model.parameters()[0].data) is np:
+    def __init__(self, model: Any, config: TrainingConfig | None = None, objective: Objective | Callable[..., Any] | None = None):
+        self.model, self.config, self.objective = model, config or TrainingConfig(), as_objective(objective or Elbo())
+        own = model.parameters()[0].data
+        on_cpu = xp(own) is np
+        if self.config.precision == "tf32" and on_cpu:
             raise UsageError(
                 "precision is tf32, that of a GPU's tensor cores, and the model is on the CPU; move it there with model.to('cuda') "
                 "(--device cuda), or take the precision fp32"
             )
-        self.model, self.config, self.objective = model, config, objective
-        self.optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
+        self.players = self.objective.players(model, Stream(self.config.seed))
+        self.optimizers: dict[str, Optimizer] = {}
+        self.rates: dict[str, float] = {}
+        for name, player in self.players.items():
+            player.to("cpu" if on_cpu else "cuda", own.dtype)
+            rule: dict[str, Any] = {"optimizer": self.config.optimizer, "lr": self.config.lr} | self.objective.optimizers().get(name, {})
+            self.optimizers[name] = OPTIMIZERS[rule.pop("optimizer")](player.parameters(), **rule)
+            self.rates[name] = rule["lr"]
+        self.turns = list(self.objective.turns()) or [tuple(self.players)]
+        unknown = {name for turn in self.turns for name in turn} ^ set(self.players)
+        if unknown:
+            raise UsageError(f"{type(self.objective).__name__}: turns and players differ by {sorted(unknown)}; need a turn for each player")
         self.epochs_done = 0
-        self.size = 0  # images in the data; an epoch finds it out
-        self.noise = Stream(config.seed)  # what the captured step draws from; its state is that of the step's own stream
-        self.captured: Captured | None = None
+        self.metrics: list[dict[str, Any]] = []  # a line an epoch, kept by whoever calls `epoch`
+        self.noise = Stream(self.config.seed)  # what the objective draws from
+        self.replay = Replay([self.objective, *self.players.values()])
         self.on_gpu: DeviceEpochs | None = None
 
-    @at_its_precision
+    @property
+    def why_eager(self) -> str:
+        return self.replay.why_eager if self.on_gpu is None else self.on_gpu.why_eager
+
     def epoch(
-        self, images: np.ndarray, progress: Callable[[int, float], None] | None = None, conditions: np.ndarray | None = None
+        self,
+        images: Array,
+        labels: Array | None = None,
+        masks: Array | None = None,
+        progress: Callable[[int, float], None] | None = None,
     ) -> dict[str, float]:
-        """One pass over the images in a fresh order.  Returns means over the images: loss, reconstruction, kl (nats), and the mean
-        norm of the gradient; `progress(images done, loss)` is called after each step, on a GPU after as many as are read together
-        (see graph.py).  What a CVAE is told of the images are the conditions, labels (N,) or numbers (N, ...)."""
-        config, number = self.config, self.epochs_done + 1
-        root = Stream(config.seed)
-        noise, bits, order = (root.split(f"{what} of epoch {number}") for what in ("noise", "bits", "order"))
-        if self.size != len(images):
-            self.size, self.captured = len(images), None  # a recording holds the old number
-        self.model.train()
-        if xp(self.optimizer.flat) is np:
-            totals = self.epoch_on_cpu(images, (noise, bits, order), conditions, progress, f"epoch {number}")
-        else:
-            self.on_gpu = self.on_gpu or DeviceEpochs(self)
-            totals = self.on_gpu.epoch(images, (noise, bits, order), conditions, progress, f"epoch {number}")
+        """One pass over the data in a fresh order.     images (N, ...), bytes or floats; labels, masks (N, ...)
+
+        Returns means over the images: the loss of the first player and its gradient's norm, those of others by their names, and what the
+        objective reports.  `progress(images done, loss)` is called after each step, on a GPU after as many as are read together."""
+        number, n, size = self.epochs_done + 1, len(images), self.config.batch_size
+        root = Stream(self.config.seed)
+        self.noise.set_state(root.split(f"noise of epoch {number}").state())
+        order, bits = (root.split(f"{what} of epoch {number}") for what in ("order", "bits"))
+        steps, sums = -(-n // size), Sums()
+        for player in self.players.values():
+            player.train()
+        if labels is not None and hasattr(self.model, "condition"):
+            self.model.condition(labels)  # raises where one of them is out of range: a recorded step does not look
+        self.replay.doubt()
+        with self.at_precision():
+            if xp(self.optimizers[next(iter(self.players))].flat) is not np:
+                self.on_gpu = self.on_gpu or DeviceEpochs(self)
+                self.on_gpu.epoch(images, labels, masks, (order, bits), sums, progress)
+            else:
+                others = self.second_batches(images, labels, masks, root, number)
+                for i, at in enumerate(batch_indices(n, size, order)):
+                    batch = self.batch(images, labels, masks, at, bits)._replace(other=next(others, None))
+                    found = self.update(batch, self.pace(i, steps, n), f"epoch {number}, step {i + 1} of {steps}")
+                    sums.add(len(batch.x), found)
+                    if progress is not None:
+                        progress(min((i + 1) * size, n), found.get("loss", math.nan))
         self.epochs_done = number
-        return dict(zip(("loss", "reconstruction", "kl", "gradient_norm"), (totals / max(len(images), 1)).tolist(), strict=True))
+        return sums.means()
 
-    def epoch_on_cpu(
-        self, images: np.ndarray, streams: tuple[Stream, Stream, Stream], conditions: Any, progress: Any, name: str
-    ) -> np.ndarray:
-        """One pass, its noise, bits and order from the streams.  -> the sums over the images of loss, reconstruction, kl and norm."""
-        config, (noise, bits, order), module = self.config, streams, xp(images)
-        steps = -(-len(images) // config.batch_size)
-        totals, done = np.zeros(4), 0
-        for i, at in enumerate(batch_indices(len(images), config.batch_size, order)):
-            warmed = self.pace(i, steps)
-            x = to_float(images[module.asarray(at)])
-            x = binarize(x, bits) if config.binarize else x
-            c = None if conditions is None else conditions[at]
-            loss, *rest = self.step(x, noise, f"{name}, step {i + 1} of {steps}", c, warmed)
-            totals += len(x) * np.array([loss, *rest])
-            done += len(x)
-            if progress is not None:
-                progress(done, loss)
-        return totals
+    def batch(self, images: Array, labels: Array | None, masks: Array | None, at: Any, bits: Stream) -> Batch:
+        """The images `at` these places, as the model takes them."""
+        x = self.like(to_float(images[at]))
+        x = binarize(x, bits) if self.config.binarize else x
+        return Batch(x, None if labels is None else labels[at], None if masks is None else masks[at], at)
 
-    def pace(self, i: int, steps: int) -> float:
-        """Set the learning rate for step i of this epoch's `steps`; returns how far the warm-up of the KL has come, from 0 to 1."""
+    def second_batches(self, images: Array, labels: Array | None, masks: Array | None, root: Stream, number: int) -> Iterator[Batch]:
+        """Another pass in an order of its own, for an objective that wants two batches a step."""
+        if self.objective.second_batch:
+            order, bits = (root.split(f"{what} of the others of epoch {number}") for what in ("order", "bits"))
+            for at in batch_indices(len(images), self.config.batch_size, order):
+                yield self.batch(images, labels, masks, at, bits)
+
+    def pace(self, i: int, steps: int, size: int) -> Progress:
+        """Set the learning rates for step i of this epoch's `steps`; returns how far the training has come."""
         config, step = self.config, self.epochs_done * steps + i
-        rate = learning_rate(config.lr_schedule, step, config.epochs * steps, round(config.lr_warmup * steps))
-        self.optimizer.lr = config.lr * rate
-        return kl_weight(step, round(config.kl_warmup * steps))
+        factor = learning_rate(config.lr_schedule, step, config.epochs * steps, round(config.lr_warmup * steps))
+        for name, optimizer in self.optimizers.items():
+            optimizer.lr = self.rates[name] * factor
+        return Progress(np.array(step / steps, np.float32), self.turns[step % len(self.turns)], size)
 
-    @at_its_precision
-    def step(self, x: np.ndarray, noise: Stream, where: str = "training", condition: Any = None, warmed: float = 1.0) -> tuple[float, ...]:
-        """One update.  Returns loss, reconstruction, kl and the norm of the gradient; a NonFiniteError leaves the parameters alone.
+    def step(self, batch: Batch | Array, progress: Progress | None = None, where: str = "training") -> dict[str, float]:
+        """One update of the players whose turn it is.  Returns their losses, what is reported, and the norms of their gradients.
 
-        `warmed` is how far the warm-up of the KL has come, from 0 to 1."""
-        x, before = like(self.model, x), noise.state()
-        self.noise.set_state(before)
-        terms, gs = self.compiled(condition, warmed)(x)
-        noise.set_state(self.noise.state())
-        loss, _, _, norm = measures = measured(terms, gs)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            noise.set_state(before)
-            terms = self.loss(warmed)(conditioned(self.model, condition), x, noise)
-            raise explain(terms.loss, self.model.named_parameters(), where)
-        if self.config.clip is not None:
-            gs = clip_gradients(gs, self.config.clip)
-        self.optimizer.step(gs)
-        return measures
+        batch       a Batch, or its x (N, ...) alone
+        progress    by default the beginning of training, in the first turn
 
-    def loss(self, warmed: float) -> Callable[..., Terms]:
-        """The objective, (model, x, rng) -> Terms."""
-        return self.config.loss(warmed, self.size) if self.objective is None else partial(self.objective, beta=self.config.beta * warmed)
+        A NonFiniteError leaves the parameters alone."""
+        batch = batch if isinstance(batch, Batch) else Batch(self.like(batch))
+        progress = progress or Progress(np.array(0, np.float32), self.turns[0], len(batch.x))
+        with self.at_precision():
+            return self.update(batch, progress, where)
 
-    def compiled(self, condition: Any, warmed: float) -> Callable[..., tuple[Terms, list[Any]]]:
-        """The step: captured where nothing but the images changes from one to the next, eager elsewhere."""
-        model, params = self.model, self.optimizer.params
-        if condition is not None or warmed != 1 or model.named_buffers() or xp(params[0].data) is not np:
-            return Captured(lambda x: self.loss(warmed)(conditioned(model, condition), x, self.noise), params).eager
-        if self.captured is None:
-            self.captured = captured(lambda x: self.loss(1.0)(model, x, self.noise), params)
-        return self.captured
+    def update(self, batch: Batch, progress: Progress, where: str) -> dict[str, float]:
+        arrays, present = packed(batch, progress)
+        key, before = (present, progress.turn, progress.size), self.noise.state()
+        program = self.replay.ready(key, arrays)
+        if program is None:
+            with self.replay.watch(key, arrays) as step:
+                given, now = unpacked(step.arrays, present, progress)
+                losses, reports = self.objective.losses(self.players, given, self.noise, now)
+                step.results = losses, reports, [gradients(losses[name], self.optimizers[name].params) for name in progress.turn]
+        losses, reports, gs = step.results if program is None else program(arrays)
+        found = self.measures(losses, reports, gs, progress.turn)
+        if not all(map(math.isfinite, found.values())):
+            self.noise.set_state(before)
+            losses, _ = self.objective.losses(self.players, batch, self.noise, progress)
+            raise explain({name: losses[name] for name in progress.turn}, self.players, where)
+        for name, g in zip(progress.turn, gs, strict=True):
+            self.optimizers[name].step(g if self.config.clip is None else clip_gradients(g, self.config.clip))
+        return found
+
+    def measures(self, losses: dict[str, Any], reports: Any, gs: Sequence[list[Array]], turn: Sequence[str]) -> dict[str, float]:
+        """What a step has to tell, as numbers; the first player's come under plain names."""
+        first = next(iter(self.players))
+        on_gpu = self.on_gpu is not None and len(self.players) == 1 and set(reports) == {"reconstruction", "kl"}
+        if on_gpu and all(a.dtype == np.float32 for a in (losses[first], *gs[0])):
+            return measures_on_gpu(losses[first], reports, gs[0])
+        found = {"loss" if name == first else f"{name}_loss": losses[name].item() for name in turn}
+        found |= {name: mean(values) for name, values in reports.items()}
+        return found | {
+            "gradient_norm" if name == first else f"{name}_gradient_norm": gradient_norm(g) for name, g in zip(turn, gs, strict=True)
+        }
+
+    def evaluate(self, images: Array, labels: Array | None = None, masks: Array | None = None, size: int | None = None) -> dict[str, float]:
+        """The first player's loss of other images, and what is reported, at the end of all warming up; see `losses`."""
+        few = self.objective.evaluation_batch(self.config.batch_size)
+        return losses(self.model, images, self.config.seed, self.objective, labels, masks, few, self.config.binarize, self.players, size)
+
+    def at_precision(self) -> AbstractContextManager:
+        """Products of the precision that the config asks for, inside the block."""
+        return nullcontext() if self.config.precision == precision() else use_precision(self.config.precision)
+
+    def like(self, x: Array) -> Array:
+        """x on the device and in the precision of the model."""
+        return like(self.model, x)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and metadata of everything that decides the next step."""
-        arrays = {f"model/{name}": a for name, a in self.model.state().items()}
-        arrays |= {f"optimizer/{name}": a for name, a in self.optimizer.state().items()}
+        """Arrays and metadata of everything that decides the next step; the model's arrays are called model/..."""
+        modules = self.modules()
+        arrays = {f"{name}/{inner}": a for name, module in modules.items() for inner, a in module.state().items()}
+        arrays |= {f"{name}.optimizer/{slot}": a for name, optimizer in self.optimizers.items() for slot, a in optimizer.state().items()}
         return arrays, {
             "epochs_done": self.epochs_done,
-            "streams": {name: stream.state() for name, stream in self.model.named_streams().items()},
+            "streams": {f"{name}/{inner}": s.state() for name, module in modules.items() for inner, s in module.named_streams().items()},
             "training": asdict(self.config),
         }
 
     def load_state(self, arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
-        """Continue from a state(); the model and the kind of optimizer must be the same."""
-        parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
+        """Continue from a state(); the model and the kinds of optimizers must be the same."""
+        modules = self.modules()
+        streams = {f"{name}/{inner}": s for name, module in modules.items() for inner, s in module.named_streams().items()}
+        if streams.keys() != metadata["streams"].keys():
+            raise ShapeError(f"load_state: streams {sorted(metadata['streams'])}, the players' are {sorted(streams)}")
+        parts: dict[str, dict[str, np.ndarray]] = {}
         for name, a in arrays.items():
             part, _, inner = name.partition("/")
-            if part in parts:
-                parts[part][inner] = a
-        streams = self.model.named_streams()
-        if streams.keys() != metadata["streams"].keys():
-            raise ShapeError(f"load_state: streams {sorted(metadata['streams'])}, the model's are {sorted(streams)}")
-        self.model.load_state(parts["model"])
-        self.optimizer.load_state(parts["optimizer"])
+            parts.setdefault(part, {})[inner] = a
+        unknown = parts.keys() ^ (modules.keys() | {f"{name}.optimizer" for name in self.optimizers})
+        if unknown:
+            raise ShapeError(f"load_state: the state and the trainer differ by {sorted(unknown)}; the objective has other players")
+        for name, module in modules.items():
+            module.load_state(parts[name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state(parts[f"{name}.optimizer"])
         for name, stream in streams.items():
             stream.set_state(metadata["streams"][name])
         self.epochs_done = int(metadata["epochs_done"])
 
-
-def losses(
-    model: Any,
-    images: np.ndarray,
-    seed: int = 0,
-    beta: float = 1.0,
-    batch_size: int = 500,
-    conditions: np.ndarray | None = None,
-    objective: Callable[..., Terms] | None = None,
-    binarized: bool = False,
-) -> dict[str, float]:
-    """Means over the images of the loss, its reconstruction and its kl, in nats: of reconstruction + beta kl with one sample of z an image,
-    or of another objective (model, x, rng) -> Terms.
-
-    The noise, and the bits of images that are to be binarized, depend on the seed and the batch size alone: the same model has the same
-    loss."""
-    root = Stream(seed)
-    noise, bits = root.split("noise of the evaluation"), root.split("bits of the evaluation")
-    objective = partial(elbo, beta=beta) if objective is None else objective
-    model.train(False)
-    totals = np.zeros(3)
-    with no_grad():
-        for x, at in zip(batches(images, batch_size), batch_indices(len(images), batch_size), strict=True):
-            told = conditioned(model, None if conditions is None else conditions[at])
-            terms = objective(told, like(model, binarize(x, bits) if binarized else x), noise)
-            totals += len(x) * np.array([terms.loss.item(), float(terms.reconstruction.data.mean()), float(terms.kl.data.mean())])
-    return dict(zip(("loss", "reconstruction", "kl"), (totals / max(len(images), 1)).tolist(), strict=True))
+    def modules(self) -> dict[str, Any]:
+        """The model, and the players that are no part of it."""
+        own = {id(p) for p in self.model.parameters()}
+        return {"model": self.model} | {
+            name: player for name, player in self.players.items() if not {id(p) for p in player.parameters()} <= own
+        }
 
 
-def measured(terms: Terms, gs: list[Array]) -> tuple[float, ...]:
-    """Loss, -mean log p(x | z), mean KL, and the norm of the gradient."""
-    if backend_of(terms.loss.data) == "cupy" and all(a.dtype == np.float32 for a in (terms.loss, *gs)):
-        return measures_on_gpu(terms, gs)
-    return terms.loss.item(), -float(terms.log_likelihood.data.mean()), float(terms.kl.data.mean()), gradient_norm(gs)
+def packed(batch: Batch, progress: Progress) -> tuple[list[Array], tuple[bool, ...]]:
+    """The arrays of a batch and of the progress in a row, and which of a batch's are there."""
+    every = (*batch[:4], *(batch.other or Batch(None))[:4])
+    return [progress.epochs, *(a for a in every if a is not None)], tuple([a is not None for a in every])
 
 
-def like(model: Any, x: np.ndarray) -> Any:
-    """x on the device and in the precision of the model."""
-    own = model.parameters()[0].data
-    return to_device(x, "cpu" if xp(own) is np else "cuda").astype(own.dtype, copy=False)
+def unpacked(arrays: Sequence[Array], present: Sequence[bool], progress: Progress) -> tuple[Batch, Progress]:
+    epochs, *rest = arrays
+    row = iter(rest)
+    every: list[Any] = [next(row) if there else None for there in present]
+    own, other = Batch(*every[:4]), Batch(*every[4:])
+    return own._replace(other=None if other.x is None else other), progress._replace(epochs=epochs)

@@ -26,30 +26,34 @@ def _graph(loss: Tensor) -> list[Tensor]:
     return sorted(seen, key=lambda tensor: tensor.number)
 
 
-def explain(loss: Tensor, params: dict[str, Tensor], where: str) -> NonFiniteError:
+def explain(losses: dict[str, Tensor], players: dict[str, Any], where: str) -> NonFiniteError:
     """The error that names what is not finite: a parameter, the op whose value it first was, or the op whose vjp made it.
 
-    `where` says which step it was.  The graph of the loss is used up.
+    losses    of the players that were to move;  where    which step it was.  The graphs of the losses are used up.
     """
-    for name, p in params.items():
-        if _count(p.data):
-            return NonFiniteError(f"{where}: the parameter {name} holds {_count(p.data)} numbers that are not finite")
-    graph = [tensor for tensor in _graph(loss) if tensor.op is not None]
-    for tensor in graph:
-        if _count(tensor.data):
-            size = sum(part.size for part in tensor.data) if isinstance(tensor.data, tuple) else tensor.size
-            shapes = [parent.shape for parent in tensor.parents if parent is not None]
-            return NonFiniteError(
-                f"{where}: the op {tensor.op.name} made {_count(tensor.data)} of {size} numbers not finite, though "
-                f"the tensors that it was made from, {shapes}, are finite; {ADVICE}"
-            )
-    for tensor in graph:
-        tensor.vjp = _checked(tensor, where)
-    try:
-        gradients(loss, list(params.values()))
-    except NonFiniteError as error:
-        return error
-    return NonFiniteError(f"{where}: the loss or a gradient was not finite, but is when computed again")
+    params = {name: player.named_parameters() for name, player in players.items()}
+    for player, own in params.items():
+        for name, p in own.items():
+            if _count(p.data):
+                whose = "" if len(players) == 1 else f"{player}'s "
+                return NonFiniteError(f"{where}: the {whose}parameter {name} holds {_count(p.data)} numbers that are not finite")
+    for player, loss in losses.items():
+        graph = [tensor for tensor in _graph(loss) if tensor.op is not None]
+        for tensor in graph:
+            if _count(tensor.data):
+                size = sum(part.size for part in tensor.data) if isinstance(tensor.data, tuple) else tensor.size
+                shapes = [parent.shape for parent in tensor.parents if parent is not None]
+                return NonFiniteError(
+                    f"{where}: the op {tensor.op.name} made {_count(tensor.data)} of {size} numbers not finite, though "
+                    f"the tensors that it was made from, {shapes}, are finite; {ADVICE}"
+                )
+        for tensor in graph:
+            tensor.vjp = _checked(tensor, where)
+        try:
+            gradients(loss, list(params[player].values()))
+        except NonFiniteError as error:
+            return error
+    return NonFiniteError(f"{where}: a loss or a gradient was not finite, but is when computed again")
 
 
 def _checked(tensor: Tensor, where: str) -> Any:

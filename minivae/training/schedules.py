@@ -16,9 +16,3 @@ def learning_rate(kind: str, step: int, total: int, warmup: int = 0) -> float:
     if kind == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * min((step - warmup) / max(total - warmup, 1), 1.0)))
-
-
-def kl_weight(step: int, warmup: int) -> float:
-    """KL warm-up: the factor of beta rises linearly from 0 to 1 over `warmup` steps, so that the decoder learns to use z before the
-    prior may switch a latent off.        S. R. Bowman et al. 2016, 3.1; C. K. Sonderby et al. 2016, 2.3"""
-    return 1.0 if step >= warmup else step / warmup

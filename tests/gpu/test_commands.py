@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from minivae.cli import commands, main
+from minivae.cli import main
+from minivae.cli import train as training
 
 from .host import needs_compiler
 from .host.fake_cupy import installed
@@ -51,7 +52,7 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS)
 def test_all_that_a_run_is_for_works_on_the_device(cupy, data, tmp_path, model, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "draw", lambda run, data: None)  # its figures are those of the commands below, with more images
+    monkeypatch.setattr(training, "draw", lambda run, data: None)  # its figures are those of the commands below, with more images
     there, here = tmp_path / "there", tmp_path / "here"
     assert train(data, there, "--device", "cuda", *MODELS[model]) == 0
     assert train(data, here, *MODELS[model]) == 0
@@ -68,7 +69,7 @@ def test_all_that_a_run_is_for_works_on_the_device(cupy, data, tmp_path, model, 
 
 
 def test_the_check_of_gradients_stays_on_the_cpu(cupy, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "draw", lambda run, data: None)
+    monkeypatch.setattr(training, "draw", lambda run, data: None)
     assert train(data, tmp_path / "run", "--device", "cuda") == 0
     assert call("gradcheck", tmp_path / "run") == 0
     assert call("gradcheck", tmp_path / "run", "--device", "cuda") == 2
@@ -93,7 +94,7 @@ def test_so_is_a_computer_and_another_error_is_not_hidden(monkeypatch, data, tmp
         def load(*_):
             raise error
 
-        monkeypatch.setattr("minivae.cli.commands.load", load)
+        monkeypatch.setattr("minivae.cli.train.load", load)
         return train(data, tmp_path / "run")
 
     assert fails(MemoryError("Unable to allocate 5 GiB")) == 2

@@ -10,7 +10,7 @@ from minivae import nn, ops
 from minivae.backend import xp
 from minivae.errors import NonFiniteError, ShapeError
 from minivae.kernels.gpu import step
-from minivae.objectives import elbo
+from minivae.objectives import Capacity, Elbo, FreeBits, Iwae, elbo
 from minivae.replay import captured
 from minivae.training import SGD, Adam, Trainer, TrainingConfig, clip_gradients, gradient_norm, graph
 
@@ -33,6 +33,8 @@ def cupy(monkeypatch):
 class WithMoments(mv.VAE):
     """Running moments, and a stream of a layer's own."""
 
+    replayable = True
+
     def __init__(self, **options):
         super().__init__(**options)
         self.encoder.layers[2:2] = [nn.BatchNorm(5), nn.Dropout(0.25, mv.Stream(7))]
@@ -47,9 +49,17 @@ def build(device="cuda", **options):
     return (make(rng=mv.Stream(0), **arguments) if kind is WithMoments else make(**arguments)).to(device)
 
 
+def promised(function):
+    """A function of which somebody says that it computes with ops alone."""
+    function.replayable = True
+    return function
+
+
 def trained(config, eager=False, epochs=3, model=None, objective=None, **options):
     """(trainer, the measures of each epoch) on IMAGES."""
-    trainer = Trainer(model or build(**options), TrainingConfig(batch_size=8, epochs=epochs, **config), objective)
+    objective = config.get("objective", objective)
+    settings = {name: value for name, value in config.items() if name != "objective"}
+    trainer = Trainer(model or build(**options), TrainingConfig(batch_size=8, epochs=epochs, **settings), objective)
     if eager:
         trainer.on_gpu = graph.DeviceEpochs(trainer)
         trainer.on_gpu.refused = lambda: "the test asks for it"
@@ -64,13 +74,13 @@ def same_state(a, b):
 STORIES = {
     "plain": ({}, {}),
     "cosine": ({"lr_schedule": "cosine", "lr_warmup": 0.5}, {}),
-    "kl warm-up": ({"kl_warmup": 1.5}, {}),
+    "kl warm-up": ({"objective": Elbo(kl_warmup=1.5)}, {}),
     "binarized": ({"binarize": True}, {}),
     "adamw": ({"optimizer": "adamw"}, {}),
     "clipped": ({"clip": 1.0}, {}),  # about the mean of the norms
-    "iwae": ({"objective": "iwae", "samples": 3}, {"activation": "tanh"}),
-    "capacity": ({"capacity": 2.0, "beta": 3.0}, {}),
-    "free bits": ({"free_bits": 0.1}, {"head": "log_sigma"}),
+    "iwae": ({"objective": Iwae(3)}, {"activation": "tanh"}),
+    "capacity": ({"objective": Capacity(3.0, 2.0)}, {}),
+    "free bits": ({"objective": FreeBits()}, {"head": "log_sigma"}),
     "batch norm and dropout": ({}, {"kind": WithMoments}),
     "autoencoder": ({}, {"kind": "ae"}),
     "hierarchical": ({}, {"kind": "hierarchical", "latent": 3}),
@@ -107,7 +117,7 @@ def test_replays_are_launched_and_not_much_else(cupy, monkeypatch):
     launch = graph.Graph.launch
     monkeypatch.setattr(graph.Graph, "launch", lambda self: (launches.append(self), launch(self)))
     model = build()
-    objective = lambda *a, **k: (compiled.append(1), elbo(*a, **k))[1]  # noqa: E731
+    objective = promised(lambda *a, **k: (compiled.append(1), elbo(*a, **k))[1])
     trained({}, model=model, objective=objective)
     # 12 full steps, 3 short ones: the first is eager, the second captured, judged and replayed, the others replayed
     assert len(launches) == 1 + 10
@@ -119,7 +129,7 @@ def test_stretches_end_where_somebody_looks(cupy, monkeypatch):
     trainer = Trainer(build(), TrainingConfig(batch_size=8))
     seen = []
     for _ in range(2):
-        trainer.epoch(IMAGES, lambda done, loss: seen.append(done))
+        trainer.epoch(IMAGES, progress=lambda done, loss: seen.append(done))
     assert seen == [8, 16, 32, 35, 16, 32, 35]
     whole, _ = trained({}, epochs=2)
     assert same_state(trainer, whole) or trainer.config != whole.config
@@ -130,7 +140,8 @@ def test_stretches_end_where_somebody_looks(cupy, monkeypatch):
 def test_what_changes_in_python_is_not_believed(cupy):
     calls = []
 
-    def objective(model, x, rng, beta):
+    @promised
+    def objective(model, x, rng):
         calls.append(None)
         return elbo(model, x, rng, beta=1.0 + len(calls))
 
@@ -180,7 +191,7 @@ def test_an_arena_that_dies_before_its_graph_is_seen(cupy):
     trainer, _ = trained({}, epochs=1)
     made = trainer.on_gpu.graph
     made.memory.clear()
-    del made.pool, made.measures
+    del made.pool, made.results
     with pytest.raises(IllegalAddress, match="was freed"):
         made.launch()
 
@@ -221,8 +232,9 @@ def exhausted(x):
     ],
 )
 def test_what_a_graph_cannot_hold_stays_eager_and_is_said(cupy, why, factor):
-    def objective(model, x, rng, beta):
-        terms = elbo(model, x, rng, beta=beta)
+    @promised
+    def objective(model, x, rng):
+        terms = elbo(model, x, rng)
         return terms._replace(loss=terms.loss * factor(x, rng))
 
     trainer, measures = trained({}, objective=objective)
@@ -257,7 +269,7 @@ def test_conditions_are_told_of_the_right_images(cupy, as_numbers, prior_kind):
         if how == "eager":
             trainer.on_gpu = graph.DeviceEpochs(trainer)
             trainer.on_gpu.refused = lambda: "the test asks for it"
-        runs[how] = trainer, [[*trainer.epoch(IMAGES, conditions=conditions).values()] for _ in range(3)]
+        runs[how] = trainer, [[*trainer.epoch(IMAGES, conditions).values()] for _ in range(3)]
     assert runs["graph"][0].on_gpu.why_eager == ""
     assert runs["graph"][0].on_gpu.graph is not None
     assert same_state(runs["graph"][0], runs["eager"][0])
@@ -265,9 +277,10 @@ def test_conditions_are_told_of_the_right_images(cupy, as_numbers, prior_kind):
     np.testing.assert_allclose(runs["graph"][1], runs["cpu"][1], rtol=1e-4)
 
 
-def dark(model, x, rng, beta):
+@promised
+def dark(model, x, rng):
     """The ELBO, and nothing more, of images that are not all white: of those it is NaN."""
-    terms = elbo(model, x, rng, beta=beta)
+    terms = elbo(model, x, rng)
     return terms._replace(
         loss=terms.loss + ops.log(terms.kl.mean() * 0 + (0.75 - (x - x).sum() - x.reshape(len(x), -1).min(axis=1).max())) * 0
     )
@@ -284,7 +297,7 @@ def test_a_step_that_is_not_finite_is_named_and_moves_nothing(cupy):
     images[at] = 255
     with pytest.raises(NonFiniteError, match=r"epoch 3, step 3 of 5: the op log made 1 of 1 numbers not finite"):
         trainer.epoch(images)
-    assert trainer.optimizer.steps == 2 * 5 + 2
+    assert trainer.optimizers["model"].steps == 2 * 5 + 2
     eager = Trainer(build(), TrainingConfig(batch_size=8), dark)
     eager.on_gpu = graph.DeviceEpochs(eager)
     eager.on_gpu.refused = lambda: "the test asks for it"
@@ -308,7 +321,7 @@ def test_an_interrupted_stretch_is_counted(cupy, monkeypatch):
     monkeypatch.setattr(graph.Graph, "launch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.epoch(IMAGES)
-    assert (trainer.optimizer.steps, trainer.epochs_done) == (5 + 2, 1)
+    assert (trainer.optimizers["model"].steps, trainer.epochs_done) == (5 + 2, 1)
 
 
 def test_a_checkpoint_moves_between_devices(cupy):
@@ -350,7 +363,7 @@ def test_images_that_lie_elsewhere_make_a_graph_of_their_own(cupy):
 def test_other_settings_make_a_graph_of_their_own(cupy):
     trainer, _ = trained({}, epochs=1)
     first = trainer.on_gpu.graph
-    trainer.config = replace(trainer.config, beta=2.0, batch_size=4)
+    trainer.config = replace(trainer.config, clip=0.5, batch_size=4)
     trainer.epoch(IMAGES)
     assert trainer.on_gpu.graph not in (None, first)
     eager, _ = trained({}, eager=True, epochs=1)

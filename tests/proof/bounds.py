@@ -71,4 +71,4 @@ def exact_elbo(objective, model, x, nodes=60, **options):
     """E over eps of an objective's log-likelihood and its kl, for one image, by handing it the nodes as noise.     x (1, ...)"""
     points, weight = hermite_rule(model.latent, nodes)
     terms = objective(model, np.repeat(x, len(points), axis=0), Given(points), **options)
-    return weight @ (terms.log_likelihood - terms.kl).data, (terms.log_likelihood - terms.kl).data, weight
+    return weight @ -(terms.reconstruction + terms.kl).data, -(terms.reconstruction + terms.kl).data, weight

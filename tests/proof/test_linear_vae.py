@@ -14,6 +14,7 @@ import scipy.stats
 
 from minivae import VAE, Stream, Trainer, TrainingConfig, elbo
 from minivae.data import to_float
+from minivae.objectives import Elbo
 from minivae.quadrature import hermite_rule
 
 from .bounds import Given
@@ -90,6 +91,6 @@ def test_training_arrives_at_the_optimum_of_probabilistic_pca():
 
 def test_a_kl_without_its_half_is_found():
     """beta = 2, the same steps: the noise variance takes over what the code no longer carries."""
-    likelihood, _, noise, _ = distances(*fit(lambda model, x, rng, beta: elbo(model, x, rng, 2 * beta)))
+    likelihood, _, noise, _ = distances(*fit(Elbo(2.0)))
     assert likelihood > 0.05
     assert noise > 0.1

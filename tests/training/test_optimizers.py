@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import minivae as mv
 from minivae.errors import ShapeError, UsageError
+from minivae.objectives import Progress, kl_scale
 from minivae.training.optimizers import SGD, Adam, AdamW, clip_gradients, gradient_norm
-from minivae.training.schedules import kl_weight, learning_rate
+from minivae.training.schedules import learning_rate
 
 
 def params(dtype=np.float64):
@@ -122,7 +123,8 @@ def test_schedules():
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0.0, abs=1e-15)
     assert [learning_rate("constant", i, 5) for i in range(5)] == [1.0] * 5
-    assert [kl_weight(i, 4) for i in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
-    assert kl_weight(0, 0) == 1.0
+    steps = [kl_scale(Progress(np.float32(i / 4), ("model",), 1), 1.0).item() for i in range(6)]
+    assert steps == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert kl_scale(Progress(np.float32(0), ("model",), 1), 0.0) == 1.0
     with pytest.raises(UsageError, match="'linear' is unknown"):
         learning_rate("linear", 0, 1)

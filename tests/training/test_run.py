@@ -9,7 +9,7 @@ import minivae as mv
 from minivae import nn
 from minivae.data import Dataset
 from minivae.errors import CheckpointError, NonFiniteError, UsageError
-from minivae.runs import Run, load_model
+from minivae.runs import Run, load
 from minivae.training import Trainer, TrainingConfig, losses
 
 
@@ -34,12 +34,12 @@ MODELS = [
 def test_resumed_run_equals_unbroken_run_byte_for_byte(tmp_path, model, optimizer):
     def settings(epochs: int) -> TrainingConfig:
         lr = 1e-4 if optimizer == "sgd" else 1e-2
-        return TrainingConfig(epochs=epochs, batch_size=20, lr=lr, optimizer=optimizer, clip=50.0, kl_warmup=1.5, lr_warmup=0.5)
+        return TrainingConfig(epochs=epochs, batch_size=20, lr=lr, optimizer=optimizer, clip=50.0, lr_warmup=0.5)
 
-    data = blobs()
-    whole = Run.start(tmp_path / "whole", data, model, settings(4))
+    data, objective = blobs(), mv.objectives.Elbo(kl_warmup=1.5)
+    whole = Run.start(tmp_path / "whole", data, model, settings(4), objective=objective)
     whole.train(data)
-    half = Run.start(tmp_path / "half", data, model, settings(2))
+    half = Run.start(tmp_path / "half", data, model, settings(2), objective=objective)
     half.train(data)
     resumed = Run.open(tmp_path / "half", epochs=4)
     resumed.train(data)
@@ -95,7 +95,7 @@ def test_run_learns_and_writes_what_it_promises(tmp_path):
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["model"]["latent"] == 2
     assert config["training"]["epochs"] == 15
-    model = load_model(tmp_path / "run")
+    model = load(tmp_path / "run")
     assert losses(model, data.test_images) == lines[-1]["test"]
 
 
@@ -182,7 +182,6 @@ def test_a_parameter_that_is_not_finite_is_named():
         ({"batch_size": 0}, "batch_size is 0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"clip": 0.0}, "clip is 0.0"),
-        ({"beta": float("inf")}, "beta is inf"),
         ({"optimizer": "adan"}, "'adan' is unknown; choose one of sgd, adam, adamw"),
         ({"lr_schedule": "step"}, "'step' is unknown"),
     ],

@@ -7,12 +7,12 @@ import pytest
 
 import minivae as mv
 from minivae.cli import main
-from minivae.data import Dataset
+from minivae.data import Batch, Dataset
 from minivae.errors import UsageError
-from minivae.runs import Run, load_model
-from minivae.runs.checkpoint import load, save
+from minivae.objectives import OBJECTIVES, Capacity, Elbo, Factor, FreeBits, Iwae, Progress, TotalCorrelation
+from minivae.runs import Run, load, saved
 from minivae.runs.collapse import alarm
-from minivae.training import FactorTrainer, Trainer, TrainingConfig, losses, trainer_for
+from minivae.training import Trainer, TrainingConfig, losses
 
 
 def tiles(n: int = 96) -> Dataset:
@@ -26,59 +26,49 @@ def tiles(n: int = 96) -> Dataset:
 
 SMALL = {"hidden": (8,), "latent": 3}
 STORIES = {
-    "ae": ({"model": "ae", **SMALL}, {}),
-    "cvae": ({"model": "cvae", "prior_kind": "learned", **SMALL}, {}),
-    "hierarchical": ({"model": "hierarchical", "between": (4,), **SMALL}, {}),
-    "recurrent": ({"arch": "gru", **SMALL}, {}),
-    "iwae": (SMALL, {"objective": "iwae", "samples": 4, "binarize": True}),
-    "capacity": (SMALL, {"capacity": 3.0, "beta": 10.0, "kl_warmup": 1.5}),
-    "free bits": (SMALL, {"free_bits": 0.1}),
-    "tc": ({"model": "cvae", **SMALL}, {"objective": "tc", "beta": 6.0, "kl_warmup": 1.5}),
-    "factor": (SMALL, {"objective": "factor", "beta": 5.0, "critic": 9, "binarize": True, "clip": 90.0, "lr_warmup": 0.5}),
+    "ae": ({"model": "ae", **SMALL}, Elbo(), {}),
+    "cvae": ({"model": "cvae", "prior_kind": "learned", **SMALL}, Elbo(), {}),
+    "hierarchical": ({"model": "hierarchical", "between": (4,), **SMALL}, Elbo(), {}),
+    "recurrent": ({"arch": "gru", **SMALL}, Elbo(), {}),
+    "iwae": (SMALL, Iwae(4), {"binarize": True}),
+    "capacity": (SMALL, Capacity(beta=10.0, capacity=3.0, kl_warmup=1.5), {}),
+    "free bits": (SMALL, FreeBits(free_bits=0.1), {}),
+    "tc": ({"model": "cvae", **SMALL}, TotalCorrelation(beta=6.0, kl_warmup=1.5), {}),
+    "factor": (SMALL, Factor(gamma=5.0, critic=9), {"binarize": True, "clip": 90.0, "lr_warmup": 0.5}),
 }
 
 
 @pytest.mark.parametrize("story", STORIES)
 def test_resumed_run_equals_unbroken_run_byte_for_byte(tmp_path, story):
-    model, options = STORIES[story]
+    model, objective, options = STORIES[story]
     data = tiles()
-    whole = Run.start(tmp_path / "whole", data, model, TrainingConfig(epochs=3, batch_size=20, **options))
+    whole = Run.start(tmp_path / "whole", data, model, TrainingConfig(epochs=3, batch_size=20, **options), objective=objective)
     whole.train(data)
-    Run.start(tmp_path / "half", data, model, TrainingConfig(epochs=1, batch_size=20, **options)).train(data)
+    assert whole.trainer.why_eager == ""
+    assert all(program is not None for program in whole.trainer.replay.programs.values())
+    half = TrainingConfig(epochs=1, batch_size=20, **options)
+    Run.start(tmp_path / "half", data, model, half, objective=objective).train(data)
     resumed = Run.open(tmp_path / "half", epochs=3)
     assert type(resumed.model) is type(whole.model)
     resumed.train(data)
     assert (tmp_path / "half/model.npz").read_bytes() == (tmp_path / "whole/model.npz").read_bytes()
     assert [{**line, "seconds": 0} for line in resumed.metrics] == [{**line, "seconds": 0} for line in whole.metrics]
     assert whole.metrics[-1]["train"]["reconstruction"] < whole.metrics[0]["train"]["reconstruction"]
-    assert type(load_model(tmp_path / "whole")) is type(whole.model)
-
-
-def test_a_checkpoint_from_before_there_were_other_models_is_a_vae(tmp_path):
-    data = tiles()
-    Run.start(tmp_path, data, SMALL, TrainingConfig(epochs=1)).train(data)
-    arrays, metadata = load(tmp_path / "model.npz")
-    assert metadata["model"].pop("model") == "vae"
-    for later in ("objective", "samples", "capacity", "free_bits", "binarize", "critic"):
-        del metadata["training"][later]
-    save(tmp_path / "model.npz", arrays, metadata)
-    assert type(load_model(tmp_path)) is mv.VAE
-    Run.open(tmp_path, epochs=2).train(data)
+    assert type(load(tmp_path / "whole")) is type(whole.model)
 
 
 def test_the_labels_go_with_their_images():
     data, seen = tiles(), []
-    trainer = Trainer(mv.models.build({"model": "cvae", "image_shape": (6, 5, 1), "condition": 4, **SMALL}, mv.Stream(0)), TrainingConfig())
-    trainer.config = TrainingConfig(epochs=2, batch_size=10)
+    model = mv.models.build({"model": "cvae", "image_shape": (6, 5, 1), "condition": 4, **SMALL}, mv.Stream(0))
 
-    def watch(model, x, rng, beta):
-        seen.append((x[:, -1, -1, 0] * 255 / 60, model.c_rows.argmax(axis=1)))
-        return mv.elbo(model, x, rng, beta)
+    def watch(model, x, rng):
+        seen.append((x[:, -1, -1, 0] * 255 / 60, model.c.data.argmax(axis=1)))
+        return mv.elbo(model, x, rng)
 
-    trainer.objective = watch
+    trainer = Trainer(model, TrainingConfig(epochs=2, batch_size=10), watch)
     for _ in range(2):
-        trainer.epoch(data.train_images, conditions=data.train_labels)
-    losses(trainer.model, data.test_images, conditions=data.test_labels, objective=lambda *rest: watch(*rest, beta=1.0), batch_size=10)
+        trainer.epoch(data.train_images, data.train_labels)
+    losses(trainer.model, data.test_images, labels=data.test_labels, objective=watch, batch_size=10)
     assert len(seen) == 7 + 7 + 4
     for gray, label in seen:
         np.testing.assert_allclose(gray, label, atol=1e-5)
@@ -89,8 +79,8 @@ def test_bits_are_drawn_anew_each_epoch_and_are_as_probable_as_the_pixels_say():
     data, seen = tiles(), []
     data.train_images[...] = 51  # a fifth of white
     trainer = Trainer(mv.VAE((6, 5, 1), mv.Stream(0), **SMALL), TrainingConfig(batch_size=64, binarize=True))
-    step = trainer.step
-    trainer.step = lambda x, *rest: (seen.append(x), step(x, *rest))[1]
+    update = trainer.update
+    trainer.update = lambda batch, *rest: (seen.append(batch.x), update(batch, *rest))[1]
     for _ in range(2):
         trainer.epoch(data.train_images)
     bits = np.concatenate(seen)
@@ -101,7 +91,7 @@ def test_bits_are_drawn_anew_each_epoch_and_are_as_probable_as_the_pixels_say():
 
 def test_the_alarm_goes_off_once_when_the_latents_fall_silent(tmp_path):
     data = tiles()
-    run = Run.start(tmp_path / "silent", data, SMALL, TrainingConfig(epochs=6, batch_size=8, lr=1e-2, beta=300.0))
+    run = Run.start(tmp_path / "silent", data, SMALL, TrainingConfig(epochs=6, batch_size=8, lr=1e-2), objective=Elbo(300.0))
     run.train(data)
     lines = [json.loads(line) for line in (tmp_path / "silent/metrics.jsonl").read_text().splitlines()]
     warned = [line["epoch"] for line in lines if "warning" in line]
@@ -111,8 +101,8 @@ def test_the_alarm_goes_off_once_when_the_latents_fall_silent(tmp_path):
         assert max(line["latent_kl"]) < 0.01
         assert line["active_units"] == 0
     for story in ("ae", "free bits"):
-        model, options = STORIES[story]
-        well = Run.start(tmp_path / story, data, model, TrainingConfig(epochs=4, batch_size=8, lr=1e-2, **options))
+        model, objective, options = STORIES[story]
+        well = Run.start(tmp_path / story, data, model, TrainingConfig(epochs=4, batch_size=8, lr=1e-2, **options), objective=objective)
         well.train(data)
         assert not any("warning" in line for line in well.metrics)
         assert well.metrics[-1]["active_units"] > 0
@@ -136,23 +126,27 @@ def test_activity_is_what_its_parts_say():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("make", "message"),
     [
-        ({"objective": "iwea"}, "'iwea' is unknown; choose one of elbo, iwae"),
-        ({"objective": "iwae", "beta": 2.0}, "the iwae has no KL term"),
-        ({"samples": 5}, "choose the objective iwae for more"),
-        ({"objective": "tc", "beta": 6.0, "samples": 5}, "tc takes 1 of z an image"),
-        ({"objective": "tc"}, "there tc is the elbo"),
-        ({"objective": "factor", "free_bits": 0.1}, "leave out capacity and free_bits"),
-        ({"objective": "factor", "critic": 0}, "critic is 0"),
-        ({"samples": 0}, "samples is 0"),
-        ({"capacity": 1.0, "free_bits": 0.1}, "choose one of the two"),
-        ({"capacity": -1.0}, "capacity is -1.0"),
+        (lambda: Elbo(beta=float("inf")), "beta is inf"),
+        (lambda: TotalCorrelation(beta=1.0), "there tc is the elbo"),
+        (lambda: Factor(critic=0), "critic is 0"),
+        (lambda: Iwae(0), "samples is 0"),
+        (lambda: Capacity(capacity=-1.0), "capacity is -1.0"),
+        (lambda: Trainer(vae(), objective=Elbo), r"pass an instance, Elbo\(\)"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(options, message):
+def test_settings_that_make_no_sense_are_refused(make, message):
     with pytest.raises(UsageError, match=message):
-        TrainingConfig(**options)
+        make()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_is_made_again_from_its_settings(name):
+    made = OBJECTIVES[name]()
+    again = saved.build_objective(json.loads(json.dumps(saved.describe_objective(made))))
+    assert again == made
+    assert type(again) is type(made)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +169,7 @@ def command(*words) -> int:
         ["ae"],
         ["hierarchical", "--top", 1],
         ["cvae", "--objective", "tc", "--beta", 6],
-        ["vae", "--objective", "factor", "--beta", 10, "--critic", 12],
+        ["vae", "--objective", "factor", "--gamma", 10, "--critic", 12],
     ],
     ids=["cvae", "ae", "hierarchical", "tc", "factor"],
 )
@@ -189,15 +183,15 @@ def test_the_command_line_trains_resumes_and_draws(labelled, tmp_path, capsys, o
         assert command(work[0], tmp_path / "half", *work[1:]) == 0
     printed = capsys.readouterr().out
     assert ("log p(x)" in printed) == (options[0] != "ae")
-    assert ("for the total correlation" in printed) == ("--beta" in options)
+    assert ("for the total correlation" in printed) == ("--objective" in options)
 
 
 @pytest.mark.parametrize(
     ("model", "objective", "words"),
-    [("ae", "tc", "the model AE has not"), ("hierarchical", "factor", "HierarchicalVAE has not"), ("cvae", "factor", "or take tc")],
+    [("ae", "tc", "here it is Delta"), ("hierarchical", "factor", "here it is Autoregressive"), ("cvae", "factor", "or take tc")],
 )
 def test_a_model_without_one_q_of_z_has_no_total_correlation_to_weigh(labelled, tmp_path, capsys, model, objective, words):
-    asked = ["--model", model, "--objective", objective, "--beta", 6, "--out", tmp_path / "run"]
+    asked = ["--model", model, "--objective", objective, "--out", tmp_path / "run"]
     assert command("train", labelled, *asked) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -205,7 +199,7 @@ def test_a_model_without_one_q_of_z_has_no_total_correlation_to_weigh(labelled, 
 
 def test_a_label_chooses_what_is_drawn(labelled, tmp_path, capsys):
     """Tiles of four grays, by label: the drawn ones are as gray as asked for."""
-    from minivae.cli.commands import prior_samples
+    from minivae.cli.look import prior_samples
 
     asked = ["--model", "cvae", "--hidden", 32, "--latent", 3, "--batch-size", 6, "--lr", 0.01, "--epochs", 10]
     assert command("train", labelled, *asked, "--out", tmp_path / "run") == 0
@@ -224,14 +218,15 @@ def test_a_label_chooses_what_is_drawn(labelled, tmp_path, capsys):
     assert command("sample", tmp_path / "vae", "--label", 1) == 2
     assert "train one with --model cvae" in capsys.readouterr().err
     assert command("train", labelled.with_name("bare.npz"), "--model", "cvae", "--out", tmp_path / "bare") == 2
-    assert "has no labels to tell a cvae" in capsys.readouterr().err
+    assert "has no labels for a cvae's condition" in capsys.readouterr().err
 
 
 def test_a_capacity_rises_with_the_warm_up_and_its_weight_does_not():
     model, x = mv.VAE((6, 5, 1), mv.Stream(0), **SMALL), np.full((4, 6, 5, 1), 0.25, np.float32)
-    terms = TrainingConfig(capacity=4.0, beta=7.0).loss(0.25)(model, x, mv.Stream(1))
-    expected = terms.reconstruction.data.mean() + 7 * abs(terms.kl.data.mean() - 1)
-    assert terms.loss.item() == pytest.approx(expected, rel=1e-6)
+    objective, now = Capacity(capacity=4.0, beta=7.0, kl_warmup=2.0), Progress(np.float32(0.5), ("model",), 4)
+    losses, reports = objective.losses({"model": model}, Batch(x), mv.Stream(1), now)
+    expected = reports["reconstruction"].data.mean() + 7 * abs(reports["kl"].data.mean() - 1)
+    assert losses["model"].item() == pytest.approx(expected, rel=1e-6)
 
 
 def vae() -> mv.VAE:
@@ -240,10 +235,10 @@ def vae() -> mv.VAE:
 
 def test_the_loss_of_tc_knows_how_many_images_there_are():
     """Data of another size: a recorded step, which holds the old number, is not replayed."""
-    images, config = tiles(144).train_images, TrainingConfig(batch_size=8, objective="tc", beta=3.0)
-    one = Trainer(vae(), config)
+    images, config, objective = tiles(144).train_images, TrainingConfig(batch_size=8), TotalCorrelation(beta=3.0)
+    one = Trainer(vae(), config, objective)
     one.epoch(images[:40])
-    other = Trainer(vae(), config)
+    other = Trainer(vae(), config, objective)
     other.load_state(*one.state())
     found = [trainer.epoch(images) for trainer in (one, other)]
     assert found[0] == found[1]
@@ -252,15 +247,15 @@ def test_the_loss_of_tc_knows_how_many_images_there_are():
 def test_a_critic_whose_word_has_no_weight_leaves_the_elbo_and_learns_all_the_same():
     """One step; the noise of the second depends on what the critic drew."""
     images = tiles().train_images
-    config = TrainingConfig(batch_size=len(images), objective="factor", beta=0.0, critic=7)
-    pair, alone = trainer_for(vae(), config), Trainer(vae(), TrainingConfig(batch_size=len(images)))
-    assert isinstance(pair, FactorTrainer)
-    before = pair.critic.state()
+    config = TrainingConfig(batch_size=len(images))
+    pair, alone = Trainer(vae(), config, Factor(gamma=0.0, critic=7)), Trainer(vae(), config)
+    judge = pair.players["critic"]
+    before = judge.state()
     assert pair.epoch(images)["loss"] == pytest.approx(alone.epoch(images)["loss"], rel=1e-6)
     for name, a in alone.model.state().items():
         # Adam's first step is lr g / (|g| + eps), whatever the size of g: one that is rounding error has no direction
         np.testing.assert_allclose(pair.model.state()[name], a, atol=2e-6, err_msg=name)
-    assert all((before[name] != a).any() for name, a in pair.critic.state().items())
+    assert all((before[name] != a).any() for name, a in judge.state().items())
 
 
 def test_the_critic_learns_and_the_model_is_told():
@@ -272,7 +267,7 @@ def test_the_critic_learns_and_the_model_is_told():
             return mv.distributions.Gaussian(mean, mean * 0.0 - 4.0)
 
     images, model = tiles(528).train_images, Twice((6, 5, 1), mv.Stream(0), **SMALL)
-    trainer = trainer_for(model, TrainingConfig(epochs=25, batch_size=31, lr=3e-3, objective="factor", beta=2.0, critic=16))
+    trainer = Trainer(model, TrainingConfig(epochs=25, batch_size=31, lr=3e-3), Factor(gamma=2.0, critic=16))
     reports = [trainer.epoch(images) for _ in range(25)]
     claimed = [(r["loss"] - r["reconstruction"] - r["kl"]) / 2 for r in reports]
     # four equally probable grays, told by three latents: 2 log 4 nats, of which the noise, sigma = 0.14 to steps of 1.9, hides none

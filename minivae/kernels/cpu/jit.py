@@ -111,8 +111,14 @@ def repeat(calls: list[Call]) -> None:
 
 
 def kernels_only(function: Callable) -> Callable:
-    """Declares of a function on arrays that all of its work is done in kernels: around them it only makes empty arrays and views."""
-    function.kernels_only = True  # type: ignore[attr-defined]
+    """Declares of a function on contiguous arrays that all of its work is done in kernels: around them it makes empty arrays and views."""
+    function.kernels_only = "contiguous"  # type: ignore[attr-defined]
+    return function
+
+
+def kernels_only_rows(function: Callable) -> Callable:
+    """The same of one whose matrices need only have contiguous rows."""
+    function.kernels_only = "rows"  # type: ignore[attr-defined]
     return function
 
 

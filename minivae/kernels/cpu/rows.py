@@ -42,7 +42,7 @@ def row(typing, matrix, i):
 
 def rows(x: np.ndarray) -> np.ndarray:
     """x itself if it is a float32 matrix with contiguous rows, else a copy that is."""
-    if x.dtype is FLOAT32 and x.ndim == 2 and x.strides[1] == 4:
+    if x.dtype is FLOAT32 and x.ndim == 2 and (x.strides[1] == 4 or x.shape[1] == 1):  # the stride of a single column is any number
         return x
     if x.ndim != 2:
         raise ShapeError(f"a kernel over rows takes matrices, and got an array of shape {x.shape}; reshape it to (rows, columns)")

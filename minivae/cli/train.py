@@ -1,0 +1,131 @@
+"""minivae train and minivae resume."""
+
+import argparse
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..data import NAMES, Dataset, load
+from ..errors import UsageError
+from ..kernels.cpu.jit import cache_folder as kernel_folder
+from ..objectives import OBJECTIVES, Objective
+from ..runs import Run
+from ..training import TrainingConfig
+from ..training.schedules import learning_rate
+from .look import data_of, draw
+
+
+def train_command(options: argparse.Namespace, device: str | None) -> None:
+    training = TrainingConfig(**{name: getattr(options, name) for name in TrainingConfig.__dataclass_fields__})
+    objective = objective_of(options)
+    data = load(options.dataset, options.data_dir)
+    model = {name: getattr(options, name) for name in ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "model")}
+    model |= {name: value for name, value in (("prior_kind", options.prior), ("top", options.top)) if value is not None}
+    known = data.name in NAMES
+    source = {"name_or_path": data.name if known else str(Path(options.dataset).absolute())}
+    if options.data_dir is not None:
+        source["data_dir"] = str(Path(options.data_dir).absolute())
+    folder = options.out or Path("runs") / "-".join(
+        [Path(data.name).stem, *([] if options.model == "vae" else [options.model]), options.arch, f"z{options.latent}"]
+    )
+    run = Run.start(folder, data, model, training, source, device or "cpu", objective)
+    with Report(run, data, options) as report:
+        run.train(data, report.step, report.epoch)
+    draw(run, data)
+
+
+def resume_command(options: argparse.Namespace, device: str | None) -> None:
+    run = Run.open(options.folder, device, epochs=options.epochs, precision=options.precision, lr=options.lr)
+    if run.epochs_done >= run.trainer.config.epochs:
+        raise UsageError(f"{run.folder} has done all of its {run.epochs_done} epochs; give a larger total with --epochs")
+    print(rate_sentence(run, options.epochs), end="")
+    data = data_of(run, options)
+    with Report(run, data, options) as report:
+        run.train(data, report.step, report.epoch)
+    draw(run, data)
+
+
+def rate_sentence(run: Run, epochs: int | None) -> str:
+    """What a new total of epochs does to a learning rate that had a course over the old one; nothing if it does nothing."""
+    config, done = run.trainer.config, run.epochs_done
+    before = run.asked.get("epochs", config.epochs)
+    if epochs is None or epochs == before or config.lr_schedule == "constant":
+        return ""
+    old, new = (config.lr * learning_rate(config.lr_schedule, done, total, round(config.lr_warmup)) for total in (before, epochs))
+    return (
+        f"the {config.lr_schedule} schedule now runs over {epochs} epochs instead of {before}: the learning rate goes on at {new:.2g}, "
+        f"where it stood at {old:.2g}; --lr scales it\n"
+    )
+
+
+def objective_of(options: argparse.Namespace) -> Objective:
+    """The objective and the flags that are its fields; UsageError for a flag of another one."""
+    kind = OBJECTIVES[options.objective]
+    own = {f.name for f in fields(kind)}
+    every = sorted({f.name for other in OBJECTIVES.values() for f in fields(other)})
+    asked = {name: getattr(options, name) for name in every if getattr(options, name) is not None}
+    for name in asked.keys() - own:
+        having = [other for other, k in OBJECTIVES.items() if name in {f.name for f in fields(k)}]
+        raise UsageError(
+            f"--{name.replace('_', '-')} is a setting of the objective {' or '.join(having)}, and the objective is {options.objective}; "
+            f"add --objective {having[0]}, or leave it out"
+        )
+    return kind(**asked)
+
+
+class Report:
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, run: Run, data: Dataset, options: argparse.Namespace):
+        options.saved = run.folder
+        self.run, self.n, self.first = run, len(data.train_images), run.epochs_done
+        self.total = run.trainer.config.epochs
+        if data.note:
+            print(data.note)
+        size = sum(p.size for p in run.model.parameters())
+        print(f"{data.name}: {self.n:,} images {'x'.join(map(str, data.image_shape))} to train, {len(data.test_images):,} to test")
+        print(
+            f"model: {type(run.model).__name__}, {run.model.arch}, {run.model.latent} latents, {size:,} parameters; "
+            f"run folder: {run.folder}",
+            flush=True,
+        )
+        announce_compiling()
+
+    def __enter__(self) -> "Report":
+        self.start = time.perf_counter()
+        self.bar = tqdm(
+            total=self.n * self.total, initial=self.n * self.first, unit=" images", unit_scale=True, disable=None, dynamic_ncols=True
+        )
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.close()
+
+    def step(self, done: int, loss: float) -> None:
+        self.bar.set_description(f"epoch {self.run.epochs_done + 1}/{self.total}", refresh=False)
+        self.bar.set_postfix_str(f"loss {loss:.2f}", refresh=False)
+        self.bar.update(self.n * self.run.epochs_done + done - self.bar.n)
+
+    def epoch(self, line: dict[str, Any]) -> None:
+        train, test, trainer = line["train"], line["test"], self.run.trainer
+        left = (time.perf_counter() - self.start) / (self.run.epochs_done - self.first) * (self.total - self.run.epochs_done)
+        self.bar.write(
+            f"epoch {line['epoch']:3d}/{self.total}  train {train['loss']:8.2f} {trainer.objective.summary(train)}  "
+            f"test {test['loss']:8.2f} nats  {self.n / line['seconds']:,.0f} images/s  {left:.0f} s left"
+        )
+        if "warning" in line:
+            self.bar.write(f"warning: {line['warning']}")
+        if line["epoch"] == self.first + 1 and trainer.on_gpu is not None and trainer.why_eager:
+            self.bar.write(f"note: every kernel of a step is launched by itself, since {trainer.why_eager}")
+        sys.stdout.flush()
+
+
+def announce_compiling() -> None:
+    """Tell a newcomer why nothing seems to happen."""
+    kernels = kernel_folder()
+    if kernels is None or not any(kernels.rglob("*.nbi")):
+        print("compiling the kernels for this processor: once, and for about half a minute", flush=True)

@@ -1,0 +1,36 @@
+"""Probability distributions over Tensors: log_prob, sample by reparameterization, mean, mode, entropy, and KL by registered pairs.
+
+Everything is in nats.  Continuous samples are differentiable functions of the parameters and of noise that has none (the
+reparameterization trick); samples of Bernoulli and Categorical are constants.
+"""
+
+from .autoregressive import Autoregressive
+from .base import Distribution
+from .bernoulli import Bernoulli, ContinuousBernoulli
+from .categorical import Categorical
+from .delta import Delta, Flat
+from .gaussian import Gaussian, StandardGaussian
+from .kl import Estimate, kl, kl_at, kl_monte_carlo, kl_terms, kl_terms_at, register_kl, register_kl_at, sample_and_kl
+from .laplace import Laplace
+
+__all__ = [
+    "Autoregressive",
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "Delta",
+    "Distribution",
+    "Estimate",
+    "Flat",
+    "Gaussian",
+    "Laplace",
+    "StandardGaussian",
+    "kl",
+    "kl_at",
+    "kl_monte_carlo",
+    "kl_terms",
+    "kl_terms_at",
+    "register_kl",
+    "register_kl_at",
+    "sample_and_kl",
+]

@@ -1,0 +1,25 @@
+"""A class by name: what a checkpoint keeps of a stranger's class, and how the class is found again."""
+
+import importlib
+from typing import Any
+
+from .errors import UsageError
+
+
+def path_of(kind: type) -> str:
+    """ "package.module:Name", by which `class_at` finds the class again."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def class_at(path: str, instead: str) -> Any:
+    """The class that `path_of` named; instead    what to do where it cannot be imported, the end of a sentence."""
+    module, _, name = path.partition(":")
+    try:
+        if module == "__main__" or "<locals>" in name:
+            raise ImportError("it was defined in a script, a notebook or a function, which nobody can import")
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"the class {path} cannot be imported ({error}); {instead}") from error
+    return found

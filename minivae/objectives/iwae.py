@@ -1,0 +1,46 @@
+"""The importance-weighted bound."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .. import ops
+from ..engine import Tensor, stop_gradient
+from ..models import conditioned
+from ..random import Stream
+from .base import Objective, setting
+
+
+@dataclass(frozen=True)
+class Iwae(Objective):
+    """loss = mean_n -log 1/k sum_i p(x, z_i) / q(z_i | x), z_i ~ q(z | x), k = samples: a tighter bound than the ELBO for k > 1.
+
+    The reports are means over the samples of -log p(x | z) and of log q(z | x) / p(z), which at k = 1 are its parts.
+
+    Y. Burda, R. Grosse and R. Salakhutdinov, "Importance weighted autoencoders", 2016, eq. 8.
+    """
+
+    name: ClassVar[str] = "iwae"
+
+    samples: int = setting(50, "importance samples of the bound", 1, "K")
+
+    def losses(self, players, batch, rng, progress):
+        model = conditioned(players["model"], batch.label)
+        q = model.encode(batch.x)
+        z = q.sample(rng, (self.samples,))  # (k, N, K)
+        log_likelihood = model.decode(z).log_prob(batch.x)  # (k, N)
+        log_ratio = model.prior.log_prob(z) - q.log_prob(z)
+        loss = math.log(self.samples) - ops.logsumexp(log_likelihood + log_ratio, axis=0).mean()
+        parts = {"reconstruction": log_likelihood, "kl": log_ratio}
+        return {"model": loss}, {name: -stop_gradient(part).mean(axis=0) for name, part in parts.items()}
+
+    def evaluation_batch(self, batch_size):
+        return max(500 // self.samples, 1)
+
+    def summary(self, measures):
+        return f"(one sample: {measures['reconstruction']:.2f} + {measures['kl']:.2f})"
+
+
+def iwae(model: Any, x: Any, rng: Stream, samples: int = 50, label: Any = None) -> Tensor:
+    """The loss of Iwae(samples) of one batch, for a loop of your own.     x (N, ...) -> ()"""
+    return Iwae(samples)(model, x, rng, label).loss
