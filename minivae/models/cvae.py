@@ -65,7 +65,8 @@ class CVAE(VAE):
         """
         own = self.parameters()[0].data
         module = xp(own)
-        there = module is not np and xp(c) is module  # to look at labels on a GPU means to wait for it: a Trainer looks before they go there
+        # to look at labels on a GPU means to wait for it: a Trainer looks before they go there
+        there = module is not np and xp(c) is module
         c = module.atleast_1d(module.asarray(c))
         if c.dtype.kind in "iu" and c.ndim == 1 and c.dtype != np.uint8:
             if c.size and not there and not 0 <= int(c.min()) <= int(c.max()) < self.condition_size:
