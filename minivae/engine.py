@@ -11,17 +11,18 @@ state but the graph itself.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
-from heapq import heappop, heappush
 from itertools import count
+from operator import attrgetter
 from typing import Any
+from zlib import adler32
 
 import numpy as np
 
 from .backend import Array, backend_of, cpu_backend, xp
-from .errors import ShapeError
+from .errors import ShapeError, UsageError
 
 FLOAT32 = np.dtype(np.float32)
+ndarray = np.ndarray
 _next_number = count(1).__next__
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
@@ -51,7 +52,7 @@ class Tensor:
     Lists and integers become float32; float32, float64 and complex arrays are kept as they are, without a copy.
     """
 
-    __slots__ = ("__weakref__", "data", "number", "op", "parents", "saved", "vjp")
+    __slots__ = ("__weakref__", "data", "held", "number", "op", "parents", "saved", "vjp")
     __array_priority__ = 100  # array + Tensor goes to Tensor.__radd__
     __array_ufunc__ = None
 
@@ -74,6 +75,7 @@ class Tensor:
         self.vjp: Any = None
         self.saved: tuple = ()
         self.parents: tuple[Tensor | None, ...] = ()  # None where an input was a constant
+        self.held: Sequence[Any] = ()  # saved arrays that others hold too, and what they looked like
 
     __add__ = _method("add")
     __radd__ = _method("add", swapped=True)
@@ -142,6 +144,7 @@ def _made(data: Any, op: "Op | None", vjp: Any, saved: tuple, parents: tuple) ->
     tensor.vjp = vjp
     tensor.saved = saved
     tensor.parents = parents
+    tensor.held = ()
     return tensor
 
 
@@ -160,6 +163,11 @@ class Op:
         self.name = name
         self.reference, self.numba, self.cupy = numpy, numba or numpy, cupy or numpy
         self.only_reference = numba is None and cupy is None
+        origin = numpy[0].__module__, numpy[0].__qualname__
+        known = Op.registry.get(name)
+        if known is not None and known.origin != origin:
+            raise UsageError(f"Op: the name {name!r} is taken, by {'.'.join(known.origin)}; choose another")
+        self.origin = origin  # the same definition may run again, as a cell of a notebook does
         code = numpy[1].__code__
         self.takes_needs = "needs" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         Op.registry[name] = self
@@ -187,17 +195,22 @@ class Op:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         arrays: list[Any] = []
+        outside: list[np.ndarray] = []  # arrays that no op made: raw inputs, and the values of leaves
         parents: list[Tensor | None] = []
         tracked = False
         for t in inputs:
             if type(t) is Tensor:
-                arrays.append(t.data)
+                arrays.append(a := t.data)
                 if t.number:
                     parents.append(t)
                     tracked = True
+                    if not t.parents and type(a) is ndarray:
+                        outside.append(a)
                     continue
             else:
                 arrays.append(t)
+                if type(t) is ndarray:
+                    outside.append(t)
             parents.append(None)
         forward, vjp = self.reference if self.only_reference else self.kernel(arrays)
         run = runner.get()
@@ -205,9 +218,13 @@ class Op:
         if isinstance(value, np.generic):
             value = np.asarray(value)  # NumPy reduces to scalars, not to 0-d arrays
         if tracked and _recording.get():
-            if self.takes_needs:
-                vjp = partial(vjp, needs=[p is not None for p in parents])
             tensor = _made(value, self, vjp, saved, tuple(parents))
+            if outside and run is _call:  # who else holds an array may change it before its vjp reads it
+                for a in outside:
+                    for s in saved:
+                        if s is a:
+                            tensor.held += ((a, look_of(a)),)
+                            break
         else:
             tensor = _made(value, None, None, (), ())
         return tensor if type(value) is not tuple else tuple([_part(tensor, i) for i in range(len(value))])
@@ -216,10 +233,33 @@ class Op:
         return f"Op({self.name})"
 
 
+SAMPLE = 1024  # numbers of a large array that are looked at
+
+
+def look_of(a: np.ndarray) -> int:
+    """A checksum: of all numbers of a small array, of about a thousand spread evenly over a large one.  An array that was filled anew, or
+    stepped by an optimizer, has another; one element that was changed among a million may not."""
+    if a.size > SAMPLE:
+        a = a.reshape(-1)[:: a.size // SAMPLE] if a.flags.c_contiguous else a[tuple([slice(None, None, -(-n // 32)) for n in a.shape])]
+    try:
+        return adler32(a)
+    except (ValueError, BufferError):  # it does not lie in one piece
+        return adler32(a.tobytes())
+
+
+def _refuse_edits(tensor: Tensor) -> None:
+    for a, look in tensor.held:
+        if look_of(a) != look:
+            raise UsageError(
+                f"gradients: an array of shape {a.shape} that the op {tensor.op.name} took was changed since, and its gradient would be of the "
+                "new numbers; ask for gradients before an optimizer steps or a buffer is filled anew, or pass a copy"
+            )
+
+
 def _part(whole: Tensor, index: int) -> Tensor:
     """One output of an op with several.  The whole's data is their tuple, and its gradient a list, None where no part has one."""
 
-    def vjp(g: Array) -> tuple[list[Array | None]]:
+    def vjp(g: Array, needs: Any = None) -> tuple[list[Array | None]]:
         return ([g if i == index else None for i in range(len(whole.data))],)
 
     return _made(whole.data[index], whole.op, vjp, (), (whole,) if whole.number else ())
@@ -254,7 +294,8 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
     """[dL/dp for p in params], arrays shaped like the params; zeros where L does not depend on p.
 
     L is `loss` when that has one element; otherwise give a `cotangent` u of loss's shape, and L = <u, loss>.
-    The graph is left as it was, so that it can be asked again for other params.  Any Tensor of the graph may be a param.
+    Only what lies between L and the params is swept.  The graph is left as it was, so that it can be asked again for other params.  Any
+    Tensor of the graph may be a param.
     """
     if not loss.number:
         raise ShapeError("gradients: the loss depends on no variable; make it from Tensor(...) outside of no_grad()")
@@ -264,28 +305,84 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
         cotangent = xp(loss.data).ones(loss.data.shape, loss.data.dtype)
     elif cotangent.shape != loss.shape:
         raise ShapeError(f"gradients: the cotangent is {cotangent.shape}, the loss is {loss.shape}; need equal shapes")
-    total: dict[Tensor, Any] = {loss: cotangent}  # dL/d(tensor) so far; a list for the whole of an op with several outputs
-    pending = [(-loss.number, loss)] if loss.parents else []  # a heap of the tensors whose vjp has not run, newest first
     keep = set(params)
+    path, swept = _between(loss, keep)
+    total: dict[Tensor, Any] = {loss: cotangent}  # dL/d(tensor) so far; a list for the whole of an op with several outputs
     run = runner.get()
-    while pending:
-        tensor = heappop(pending)[1]
+    for tensor in swept:
         g = total[tensor] if tensor in keep else total.pop(tensor)
         if type(g) is list:
             g = tuple([xp(part).zeros_like(part) if h is None else h for h, part in zip(g, tensor.data, strict=True)])
-        parts = run(tensor.vjp, g, *tensor.saved)
-        for parent, part in zip(tensor.parents, parts, strict=False):  # options given by position have no gradient
-            if parent is None or part is None:
+        if tensor.held:
+            _refuse_edits(tensor)
+        parents = tensor.parents
+        if tensor.op.takes_needs:
+            parts = run(tensor.vjp, g, *tensor.saved, needs=[p is not None and p in path for p in parents])
+        else:
+            parts = run(tensor.vjp, g, *tensor.saved)
+        if type(parts) is not tuple or len(parts) != len(parents):
+            _check_parts(tensor, parts)
+        for parent, part in zip(parents, parts, strict=False):  # options given by position have no gradient
+            if part is None or parent is None or parent not in path:
                 continue
-            if type(part) is not list and part.shape != parent.data.shape:
+            if type(part) is not list and getattr(part, "shape", None) != parent.data.shape:
+                _check_shape(tensor, parent, part)
                 part = run(unbroadcast, part, parent.data.shape)
-            if parent in total:
-                total[parent] = run(_sum, total[parent], part)
-                continue
-            total[parent] = part
-            if parent.parents:
-                heappush(pending, (-parent.number, parent))
+            total[parent] = run(_sum, total[parent], part) if parent in total else part
     return [_array(total[p], p.data) if p in total else xp(p.data).zeros_like(p.data) for p in params]
+
+
+def _between(loss: Tensor, wanted: set[Tensor]) -> tuple[set[Tensor], list[Tensor]]:
+    """What lies between the loss and the wanted tensors, both included; and of that what was made of other such, the newest first."""
+    oldest = min([t.number for t in wanted], default=0)  # whatever was made before all of them depends on none
+    found, seen = [loss], {loss}
+    for tensor in found:  # which grows meanwhile
+        for parent in tensor.parents:
+            if parent is not None and parent not in seen and parent.number >= oldest:
+                seen.add(parent)
+                found.append(parent)
+    found.sort(key=_number)
+    path, swept = wanted & seen, []
+    for tensor in found:
+        for parent in tensor.parents:
+            if parent in path:
+                path.add(tensor)
+                swept.append(tensor)
+                break
+    return path, swept[::-1]
+
+
+_number = attrgetter("number")
+
+
+def _check_parts(tensor: Tensor, parts: Any) -> None:
+    """A vjp returns a tuple, with a gradient for each input that is an array; options given by position may follow those."""
+    name = tensor.op.name
+    if type(parts) is not tuple:
+        raise ShapeError(f"the vjp of the op {name} returned {_told(parts)}; need a tuple of gradients, one for each array input: (gx,)")
+    wanted = max(i + 1 for i, parent in enumerate(tensor.parents) if parent is not None)
+    surplus = [part for part in parts[len(tensor.parents) :] if part is not None]  # None for an optional input that was left out
+    if len(parts) < wanted or surplus:
+        raise ShapeError(
+            f"the vjp of the op {name} returned {len(parts)} gradients for {len(tensor.parents)} inputs; need one for each array input, "
+            "None where there is none"
+        )
+
+
+def _check_shape(tensor: Tensor, parent: Tensor, part: Any) -> None:
+    """A gradient has the shape of its input, or one that the input was broadcast to."""
+    shape, name = parent.data.shape, tensor.op.name
+    if not hasattr(part, "shape"):
+        raise ShapeError(f"the vjp of the op {name} returned {_told(part)} for an input of shape {shape}; need an array of that shape")
+    own = part.shape
+    if len(own) < len(shape) or any(m not in (1, n) for m, n in zip(shape[::-1], own[::-1], strict=False)):
+        raise ShapeError(
+            f"the vjp of the op {name} returned a gradient of shape {own} for an input of shape {shape}; need the input's shape"
+        )
+
+
+def _told(value: Any) -> str:
+    return f"a {type(value).__name__}" + (f" of shape {value.shape}" if hasattr(value, "shape") else "")
 
 
 def _array(g: Any, like: Array) -> Array:

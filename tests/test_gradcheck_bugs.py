@@ -84,11 +84,6 @@ BUGS = {  # op, inputs, the variables that are wrong, what the report says of ea
         {"input 1": "no constant factor"},
     ),
     "a forward that a complex step cannot see": (planted(lambda g: (0 * g,), drops_imaginary), [noise(4)], {"input 0": "missing"}),
-    "the wrong shape": (
-        planted(lambda g: (g[:-1],), lambda x: (2 * x, ())),
-        [noise(4)],
-        {"input 0": "shape (3,) for a variable of shape (4,)"},
-    ),
     "relu with slope -1 at 0": (
         planted(lambda g, x: (np.where(x > 0, g, np.where(x == 0, -g, 0)),), lambda x: (np.where(x.real > 0, x, 0 * x), (x.real,))),
         [np.array([-1.0, 0.0, 2.0])],

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from ..engine import Tensor, effect, stop_gradient
-from ..errors import ShapeError, UsageError
+from ..errors import UsageError
 from ..kernels.checks import padding_pairs, pair
 from ..random import Stream
 from .module import Module, uniform_init
@@ -116,8 +116,6 @@ class BatchNorm(Module):
             return ops.subtract(x, self.running_mean) * scale + self.beta
         y, mean, var = ops.batch_norm(x, self.gamma, self.beta, eps=self.eps)
         n = y.size // y.shape[-1]
-        if n < 2:
-            raise ShapeError(f"BatchNorm: x is {y.shape}, one example of each channel, which has no variance; use a batch of at least 2")
         for running, batch in ((self.running_mean, mean.data), (self.running_var, ops.multiply(stop_gradient(var), n / (n - 1)).data)):
             move_moments(running, batch, self.momentum)
         return y

@@ -59,8 +59,8 @@ def explain(losses: dict[str, Tensor], players: dict[str, Any], where: str) -> N
 def _checked(tensor: Tensor, where: str) -> Any:
     vjp, name = tensor.vjp, tensor.op.name
 
-    def checked(g: Any, *saved: Any) -> Any:
-        parts = vjp(g, *saved)
+    def checked(g: Any, *saved: Any, **options: Any) -> Any:
+        parts = vjp(g, *saved, **options)
         for part in parts:
             if part is not None and not isinstance(part, list) and _count(part):
                 raise NonFiniteError(

@@ -28,6 +28,10 @@ class Optimizer:
         if not (math.isfinite(lr) and lr > 0):
             raise UsageError(f"the learning rate is {lr}; need a positive number")
         self.params, self.lr, self.steps = list(params), lr, 0
+        if len(set(self.params)) < len(self.params):
+            raise UsageError("the optimizer got a parameter twice, and would step it twice; Module.parameters() names each once")
+        if any(not p.number for p in self.params):
+            raise UsageError("the optimizer got a constant, which no gradient flows to; leave it out, or make it a variable: Tensor(data)")
         first = self.params[0].data
         for p in self.params:
             if p.dtype != first.dtype or xp(p.data) is not xp(first):
@@ -41,6 +45,7 @@ class Optimizer:
         for p, where in zip(self.params, self.slices, strict=True):
             self.flat[where] = p.data.reshape(-1)
             p.data = self.flat[where].reshape(p.shape)
+        self.views = [p.data for p in self.params]
         for name in self.slots:
             setattr(self, name, xp(first).zeros_like(self.flat))
 
@@ -48,6 +53,14 @@ class Optimizer:
         """Move every parameter once; gradients in the order of the parameters."""
         if len(gradients) != len(self.params):
             raise ShapeError(f"optimizer.step: {len(gradients)} gradients for {len(self.params)} parameters")
+        for i, (p, view, g) in enumerate(zip(self.params, self.views, gradients, strict=True)):
+            if p.data is not view:
+                raise UsageError(
+                    f"optimizer.step: parameter {i} of {len(self.params)} no longer lies where this optimizer steps: another optimizer was "
+                    "made for it, or it was moved by model.to(...) or given another array; make one optimizer, after that"
+                )
+            if g.shape != view.shape:
+                raise ShapeError(f"optimizer.step: gradient {i} is {g.shape}, its parameter is {view.shape}; need equal shapes")
         self.steps += 1
         self.update_all(gradients)
 
