@@ -75,7 +75,7 @@ class Tensor:
         self.vjp: Any = None
         self.saved: tuple = ()
         self.parents: tuple[Tensor | None, ...] = ()  # None where an input was a constant
-        self.held: Sequence[Any] = ()  # saved arrays that others hold too, and what they looked like
+        self.held: tuple = ()  # saved arrays that others hold too, and what they looked like
 
     __add__ = _method("add")
     __radd__ = _method("add", swapped=True)
@@ -163,11 +163,11 @@ class Op:
         self.name = name
         self.reference, self.numba, self.cupy = numpy, numba or numpy, cupy or numpy
         self.only_reference = numba is None and cupy is None
-        origin = numpy[0].__module__, numpy[0].__qualname__
+        # the same definition may run again, as a cell of a notebook does
+        self.origin: tuple[str, str] = (numpy[0].__module__, numpy[0].__qualname__)
         known = Op.registry.get(name)
-        if known is not None and known.origin != origin:
+        if known is not None and known.origin != self.origin:
             raise UsageError(f"Op: the name {name!r} is taken, by {'.'.join(known.origin)}; choose another")
-        self.origin = origin  # the same definition may run again, as a cell of a notebook does
         code = numpy[1].__code__
         self.takes_needs = "needs" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         Op.registry[name] = self
@@ -242,7 +242,7 @@ def look_of(a: np.ndarray) -> int:
     if a.size > SAMPLE:
         a = a.reshape(-1)[:: a.size // SAMPLE] if a.flags.c_contiguous else a[tuple([slice(None, None, -(-n // 32)) for n in a.shape])]
     try:
-        return adler32(a)
+        return adler32(a)  # type: ignore[arg-type]
     except (ValueError, BufferError):  # it does not lie in one piece
         return adler32(a.tobytes())
 
@@ -251,8 +251,8 @@ def _refuse_edits(tensor: Tensor) -> None:
     for a, look in tensor.held:
         if look_of(a) != look:
             raise UsageError(
-                f"gradients: an array of shape {a.shape} that the op {tensor.op.name} took was changed since, and its gradient would be of the "
-                "new numbers; ask for gradients before an optimizer steps or a buffer is filled anew, or pass a copy"
+                f"gradients: an array of shape {a.shape} that the op {tensor.op.name} took was changed since, and its gradient would be of "
+                "the new numbers; ask for gradients before an optimizer steps or a buffer is filled anew, or pass a copy"
             )
 
 

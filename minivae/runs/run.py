@@ -157,7 +157,12 @@ class Run:
 
     def refuse_nonfinite(self, train: dict[str, float], test: dict[str, float]) -> None:
         """NonFiniteError where an epoch's last update has left weights that no image can be judged by."""
-        bad = [f"the {name} of the {part} images is {v}" for part, found in (("training", train), ("test", test)) for name, v in found.items() if not math.isfinite(v)]
+        bad = [
+            f"the {name} of the {part} images is {v}"
+            for part, found in (("training", train), ("test", test))
+            for name, v in found.items()
+            if not math.isfinite(v)
+        ]
         bad += [
             f"the parameter {name} holds numbers that are not finite"
             for player in self.trainer.players.values()
