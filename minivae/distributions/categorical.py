@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import xp
-from ..engine import Tensor
+from ..engine import Tensor, constant_of
 from ..errors import ShapeError
 from ..random import Stream
 from .base import Distribution, Value, data_of, lead
@@ -52,7 +52,11 @@ class Categorical(Distribution):
     def sample(self, rng: Stream, n: int | tuple[int, ...] = (), like: Any = None) -> Any:
         """The index of the largest logit + Gumbel noise, int64.     -> (*n, *batch)"""
         logits = data_of(self.logits)
-        module = xp(logits)
-        u = rng.uniform((*lead(n), *logits.shape), like=logits)
-        exponential = -module.log1p(-module.maximum(u, module.finfo(u.dtype).eps / 4))  # u = 0 stands for half a step of its grid
-        return module.argmax(logits - module.log(exponential), axis=-1)
+        return constant_of(largest, logits, rng.uniform((*lead(n), *logits.shape), like=logits)).data
+
+
+def largest(logits: Any, u: Any) -> Any:
+    """argmax_k l_k - log(-log(1 - u_k))"""
+    module = xp(u)
+    exponential = -module.log1p(-module.maximum(u, module.finfo(u.dtype).eps / 4))  # u = 0 stands for half a step of its grid
+    return module.argmax(logits - module.log(exponential), axis=-1)

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import xp
-from ..engine import Tensor
+from ..engine import Tensor, constant_of
 from ..random import Stream
 from .base import Distribution, Value, broadcast, check_event, data_of, event_sum, lead, location_scale, widened
 
@@ -37,7 +37,11 @@ class Laplace(Distribution):
     def sample(self, rng: Stream, n: int | tuple[int, ...] = (), like: Any = None) -> Tensor:
         """mean - b sign(v) log(1 - 2 |v|), v uniform on (-1/2, 1/2).     -> (*n, *batch, *event)"""
         shape = broadcast("Laplace", mean=self.mean, log_scale=self.log_scale)
-        v = 0.5 - rng.uniform((*lead(n), *shape), like=data_of(self.mean))  # (-1/2, 1/2]
-        module = xp(v)
-        noise = -module.sign(v) * module.log1p(-2 * module.minimum(abs(v), 0.5 - module.finfo(v.dtype).eps / 4))
-        return self.mean + ops.exp(self.log_scale) * noise
+        noise = constant_of(standard_laplace, rng.uniform((*lead(n), *shape), like=data_of(self.mean)))
+        return ops.add(self.mean, ops.exp(self.log_scale) * noise)
+
+
+def standard_laplace(u: Any) -> Any:
+    """-sign(v) log(1 - 2 |v|), v = 1/2 - u"""
+    module, v = xp(u), 0.5 - u  # (-1/2, 1/2]
+    return -module.sign(v) * module.log1p(-2 * module.minimum(abs(v), 0.5 - module.finfo(v.dtype).eps / 4))

@@ -3,7 +3,7 @@
 import math
 
 from ..backend import xp
-from ..engine import Op, Tensor
+from ..engine import Op, Tensor, constant_of
 from ..errors import ShapeError, UsageError
 from ..kernels.cpu import normalization as kernels
 from ..kernels.gpu import KERNELS as GPU
@@ -57,8 +57,12 @@ def dropout(x, rate, rng):
     if not 0 <= rate < 1:
         raise UsageError(f"dropout: rate is {rate}; need 0 <= rate < 1")
     data = x.data if isinstance(x, Tensor) else x
-    keep = rng.uniform(data.shape, like=data) >= rate
-    return multiply(x, xp(keep).where(keep, 1 / (1 - rate), 0.0).astype(data.real.dtype))
+    return multiply(x, constant_of(kept, rng.uniform(data.shape, like=data), rate, data.real.dtype))
+
+
+def kept(u, rate, dtype):
+    """1 / (1 - rate) where u >= rate, else 0."""
+    return xp(u).where(u >= rate, 1 / (1 - rate), 0.0).astype(dtype)
 
 
 def batch_norm_numba(x, gamma, beta, eps=1e-5):
