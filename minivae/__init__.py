@@ -11,6 +11,7 @@ from .errors import CheckpointError, DataError, MinivaeError, NonFiniteError, Sh
 from .models import VAE
 from .nn import Module
 from .objectives import Objective, elbo
+from .penalties import gradient_penalty, r1_penalty
 from .random import Stream
 from .replay import captured
 from .runs import Run, load, save
@@ -44,6 +45,7 @@ __all__ = [
     "evaluate",
     "fit",
     "gradcheck",
+    "gradient_penalty",
     "gradients",
     "inference",
     "kl",
@@ -56,6 +58,7 @@ __all__ = [
     "ops",
     "plots",
     "quadrature",
+    "r1_penalty",
     "save",
     "set_backend",
     "set_precision",

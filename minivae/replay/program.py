@@ -96,7 +96,9 @@ class Program:
         return _map(lambda leaf: self.ledger.place(leaf, len(self.calls)) if isinstance(leaf, np.ndarray) else leaf, tree)
 
     def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Run a forward or a vjp, and note how to run it again."""
+        """Run a forward or a vjp, and note how to run it again; one that is composed of others notes those."""
+        if getattr(function, "composite", False):
+            return function(*arguments, **options)
         self.kernels.clear()
         given = leaves(arguments)
         self.ledger.keep(given)
