@@ -18,7 +18,7 @@ import numpy as np
 
 from .backend import Array, backend_of, cpu_backend, xp
 from .checks import check_parts, check_shape, look_of, refuse_edits
-from .errors import ShapeError, UsageError
+from .errors import MinivaeError, ShapeError, UsageError
 from .tensor import OPS, Tensor, _made, stop_gradient
 
 __all__ = [
@@ -115,7 +115,14 @@ class Op:
             parents.append(None)
         forward, vjp = self.reference if self.only_reference else self.kernel(arrays)
         run = runner.get()
-        value, saved = forward(*arrays, **options) if run is _call else run(forward, *arrays, **options)
+        try:
+            value, saved = forward(*arrays, **options) if run is _call else run(forward, *arrays, **options)
+        except MinivaeError:
+            raise
+        except ValueError as error:  # NumPy's, of shapes and axes
+            shapes = ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "dtype") else repr(a) for a in arrays)
+            told = "".join(f", {name}={value!r}" for name, value in options.items())
+            raise ShapeError(f"{self.name}: {error}; it was given {shapes}{told}") from error
         if isinstance(value, np.generic):
             value = np.asarray(value)  # NumPy reduces to scalars, not to 0-d arrays
         if tracked and _recording.get():

@@ -2,6 +2,7 @@
 
 from ..backend import xp
 from ..engine import Op
+from ..errors import ShapeError
 
 
 def add_reference(a, b):
@@ -52,12 +53,21 @@ def negative_vjp(g):
 
 
 def power_reference(x, exponent):
-    """y = x^n for a constant number n,  dy/dx = n x^(n-1)"""
-    return x**exponent, (x, exponent)
+    """y = x^n,  dy/dx = n x^(n-1),  dy/dn = y log x where n is an array or a Tensor: x is positive then"""
+    if hasattr(exponent, "dtype") and exponent.ndim:
+        base = x.real if hasattr(x, "dtype") else x
+        if not bool((base > 0).all() if hasattr(base, "dtype") else base > 0):
+            low = base.min() if hasattr(base, "dtype") else base
+            raise ShapeError(f"power: x goes down to {low:g} and the exponent is an array; need x > 0, or a number for an exponent")
+    y = x**exponent
+    return y, (x, exponent, y)
 
 
-def power_vjp(g, x, exponent):
-    return (g * exponent * x ** ((exponent or 1) - 1),)  # 0 x^-1 is NaN at 0, 0 x^0 is not
+def power_vjp(g, x, exponent, y, needs=(True, False)):
+    if not hasattr(exponent, "dtype") or not exponent.ndim:
+        return (g * exponent * x ** ((exponent or 1) - 1),)  # 0 x^-1 is NaN at 0, 0 x^0 is not
+    log = xp(exponent).log(x)
+    return g * exponent * y / x if needs[0] else None, g * y * log if needs[1] else None
 
 
 def exp_reference(x):
