@@ -83,8 +83,10 @@ def train_test_split(images: np.ndarray, labels: np.ndarray | None, stream: Stre
 
 
 def to_float(images: Array) -> Array:
-    """pixels / 255, rounded once.   (..., C) uint8 -> float32 in [0, 1]"""
+    """Bytes as pixels / 255, rounded once; other numbers as they are, as float32.   any shape -> the same, float32"""
     module = xp(images)
+    if images.dtype != np.uint8:
+        return images.astype(np.float32, copy=False)
     return module.divide(images, np.float32(255), dtype=np.float32)
 
 

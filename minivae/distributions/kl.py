@@ -107,6 +107,12 @@ def kl_terms_at(q: Any, p: Any, z: Value) -> Tensor:
         return kl_terms(q, p)
     if pair in _estimates:
         return _estimates[pair](q, p, z)
+    for d in (q, p):
+        if not hasattr(d, "terms"):
+            raise UsageError(
+                f"{type(d).__name__} does not tell its numbers apart; give it a method terms() that returns the same distribution with "
+                "event_ndim 0, or derive it from distributions.Distribution"
+            )
     return ops.subtract(q.terms().log_prob(z), p.terms().log_prob(z))
 
 

@@ -36,6 +36,19 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self.forward(*inputs, **options)
 
+    def __repr__(self) -> str:
+        """The layers as a tree, with the shapes of their weights and the number of their parameters."""
+        return "\n".join(self._lines(""))
+
+    def _lines(self, name: str, depth: int = 0) -> Iterator[str]:
+        own = [f"{key} {value.shape}" for key, value in self.tree() if isinstance(value, Tensor)]
+        plain = [f"{key}={value!r}" for key, value in vars(self).items() if isinstance(value, str | int | float) and key != "training"]
+        size = sum(p.size for p in self.parameters())
+        head = "  " * depth + (f"{name}: " if name else "") + f"{type(self).__name__}({', '.join(own + plain)})"
+        yield f"{head}  {size:,} parameters" if size else head
+        for inner, child in self.children():
+            yield from child._lines(inner, depth + 1)
+
     def forward(self, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
