@@ -11,8 +11,10 @@ def path_of(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def class_at(path: str, instead: str) -> Any:
-    """The class that `path_of` named; instead    what to do where it cannot be imported, the end of a sentence."""
+def class_at(path: str, instead: str, base: type = object) -> Any:
+    """The class that `path_of` named; instead    what to do where it cannot be imported, the end of a sentence.
+
+    base    what it must derive from: a file names it, and no file may have anything else called, such as os.system"""
     module, _, name = path.partition(":")
     try:
         if module == "__main__" or "<locals>" in name:
@@ -22,4 +24,6 @@ def class_at(path: str, instead: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"the class {path} cannot be imported ({error}); {instead}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UsageError(f"{path} is no class that derives from {base.__name__}; {instead}")
     return found

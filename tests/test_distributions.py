@@ -256,11 +256,14 @@ z23, z3, z4 = np.zeros((2, 3)), np.zeros(3), np.zeros(4)
         (lambda: Bernoulli(z23).log_prob(np.zeros((5, 3))), r"Bernoulli.log_prob: x is \(5, 3\), the batch is \(2,\)"),
         (lambda: Gaussian(z3, z4), r"Gaussian: mean is \(3,\), logvar is \(4,\); need shapes that broadcast"),
         (lambda: Laplace(z3, z4), r"Laplace: mean is \(3,\), log_scale is \(4,\); need shapes that broadcast"),
-        (lambda: Categorical(z23).log_prob(np.zeros(2)), r"Categorical.log_prob: x is float64 \(2,\); need integers of shape \(2,\)"),
-        (lambda: Categorical(z23).log_prob(np.zeros(3, int)), r"Categorical.log_prob: x is int64 \(3,\); need integers of shape \(2,\)"),
+        (lambda: Categorical(z23).log_prob(np.zeros(2)), r"Categorical.log_prob: x is float64 \(2,\); need integers of shape \(..., 2\)"),
+        (
+            lambda: Categorical(z23).log_prob(np.zeros(3, int)),
+            r"Categorical.log_prob: x is int64 \(3,\); need integers of shape \(..., 2\)",
+        ),
         (lambda: Categorical(z23).log_prob(np.array([0, 3])), r"Categorical.log_prob: x runs from 0 to 3; need 0 to 2"),
         (lambda: Categorical(z23).log_prob(np.array([-1, 1])), r"x runs from -1 to 1; need 0 to 2"),
-        (lambda: kl(Laplace(z3, z3), StandardGaussian()), "kl: no closed form for Laplace against StandardGaussian; register one"),
+        (lambda: kl(Gaussian(z3, z3), Laplace(z3, z3)), "kl: no closed form for Gaussian against Laplace; register one"),
         (lambda: kl(StandardGaussian(), Laplace(z3, z3)), "kl: no closed form for StandardGaussian against Laplace; register one"),
         (
             lambda: kl(Gaussian(z3, z3), Gaussian(z4, z4)),

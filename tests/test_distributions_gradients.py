@@ -82,4 +82,4 @@ def test_gradient_by_complex_step(name):
 def test_samples_that_are_constants_have_no_gradient():
     logits = Tensor(normal(4, 3))
     assert Bernoulli(logits).sample(Stream(4)).number == 0
-    assert isinstance(Categorical(logits).sample(Stream(5)), np.ndarray)
+    assert Categorical(logits).sample(Stream(5)).number == 0

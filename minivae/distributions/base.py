@@ -65,7 +65,7 @@ class Distribution:
 
     def terms(self) -> "Distribution":
         """The same distribution with every number an event of its own: its log_prob is that of each.     event_ndim 0"""
-        raise self.lacks("terms")
+        raise UsageError(f"{type(self).__name__} has no terms: its numbers may depend on each other; if they do not, define terms()")
 
     def lacks(self, name: str) -> UsageError:
         return UsageError(f"{type(self).__name__} has no {name}: there is no closed form, or nobody has written it; define it in the class")

@@ -2,12 +2,26 @@
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
-from ..backend import xp
 from ..engine import Tensor, constant_of, stop_gradient
-from ..ops.densities import continuous_bernoulli_log_normalizer_vjp
+from ..ops.densities import COSECH
 from ..random import Stream
 from .base import Distribution, Value, check_event, data_of, event_sum, lead
+
+
+def is_positive(logits: Any) -> Any:
+    return logits.real > 0
+
+
+def is_small(logits: Any, limit: float) -> Any:
+    return abs(logits.real) < limit
+
+
+def as_number(truth: Any, like: Any) -> Any:
+    """1 for True, 0 for False, in the dtype of the real part of `like`."""
+    return truth.astype(like.real.dtype)
 
 
 def is_below(u: Any, mean: Any) -> Any:
@@ -35,9 +49,8 @@ class Bernoulli(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """1 where the logit is positive, a constant."""
-        logits = data_of(self.logits)
-        return stop_gradient((logits.real > 0).astype(logits.real.dtype))
+        """1 where the logit is positive, else 0, a constant."""
+        return constant_of(as_number, constant_of(is_positive, data_of(self.logits)).data, data_of(self.logits))
 
     def sample(self, rng: Stream, n: int | tuple[int, ...] = (), like: Any = None) -> Tensor:
         """Zeros and ones, a constant.     -> (*n, *batch, *event)"""
@@ -67,9 +80,16 @@ class ContinuousBernoulli(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """E[x] = d log Z / dl = 1 / (1 - e^-l) - 1 / l, which is sigmoid(l) less the slope of log C; 1/2 at l = 0."""
-        (slope,) = continuous_bernoulli_log_normalizer_vjp(1, data_of(self.logits))
-        return stop_gradient(ops.sigmoid(self.logits).data - slope)
+        """E[x] = d log Z / dl = 1 / (1 - e^-l) - 1 / l, which is sigmoid(l) less the slope of log C, 1 / l - 1 / sinh(l); 1/2 at l = 0."""
+        small, positive = constant_of(is_small, data_of(self.logits), 0.5), constant_of(is_positive, data_of(self.logits))
+        l = ops.where(small, self.logits, 0.0)
+        series: Any = 0.0  # the difference cancels near 0
+        for coefficient in reversed(COSECH):
+            series = l * l * series + coefficient
+        s = ops.where(small, 1.0, ops.where(positive, self.logits, ops.negative(self.logits)))  # |l|: e^-s does not overflow
+        e = ops.exp(ops.negative(s))
+        slope = ops.divide(1.0, s) - e * 2.0 / (1.0 - e * e)
+        return ops.sigmoid(self.logits) - ops.where(small, series * l, ops.where(positive, slope, ops.negative(slope)))
 
     def log_prob(self, x: Value) -> Tensor:
         """sum x l - log(1 + e^l) + log C(l).     x (*batch, *event) -> (*batch)"""
@@ -79,9 +99,15 @@ class ContinuousBernoulli(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """An end: 1 where the logit is positive, else 0."""
-        logits = data_of(self.logits)
-        return stop_gradient((logits.real > 0).astype(logits.real.dtype))
+        """An end: 1 where the logit is positive, else 0, a constant."""
+        return Bernoulli(self.logits).mode
+
+    def entropy(self) -> Tensor:
+        """sum log Z - l E[x],  log Z = log(1 + e^l) - log C, at most 0: that of the uniform density.     -> (*batch)"""
+        # H(l) = H(-l), and for l < 0 both terms stay small: E[x] is near -1 / l
+        l = ops.negative(ops.absolute(self.logits))
+        log_z = ops.softplus(l) - ops.continuous_bernoulli_log_normalizer(l)
+        return event_sum(log_z - l * ContinuousBernoulli(l).mean, self.event_ndim)
 
     def terms(self) -> "ContinuousBernoulli":
         return ContinuousBernoulli(self.logits, event_ndim=0)
@@ -89,12 +115,10 @@ class ContinuousBernoulli(Distribution):
     def sample(self, rng: Stream, n: int | tuple[int, ...] = (), like: Any = None) -> Tensor:
         """By the inverse distribution function, log(1 + u (e^l - 1)) / l, with u uniform.     -> (*n, *batch, *event)"""
         logits = self.logits if isinstance(self.logits, Tensor) else stop_gradient(data_of(self.logits))
-        u = rng.uniform((*lead(n), *logits.shape), like=logits.data)
-        l = logits.data.real
-        module = xp(l)
-        flat, positive = abs(l) < 0.02, l > 0
+        u = stop_gradient(rng.uniform((*lead(n), *logits.shape), like=logits.data))
+        flat, positive = constant_of(is_small, logits.data, 0.02), constant_of(is_positive, logits.data)
         # F^-1(u; l) = 1 - F^-1(1 - u; -l): the negative side, where e^l cannot overflow, serves both; w = 1 may be log 0
-        w = module.minimum(module.where(positive, 1 - u, u), 1 - module.finfo(u.dtype).eps / 2)
+        w = ops.minimum(ops.where(positive, 1 - u, u), 1 - float(np.finfo(u.dtype).eps) / 2)
         s = ops.where(flat, 1.0, ops.where(positive, ops.negative(logits), logits))
         mirrored = ops.log1p(ops.expm1(s) * w) / s
         # near l = 0 both sides of the fraction vanish: its series, whose coefficients are the cumulants of a Bernoulli(u) over n!

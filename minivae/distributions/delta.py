@@ -22,8 +22,8 @@ class Delta(Distribution):
 
     def sample(self, rng: Stream, n: int | tuple[int, ...] = (), like: Any = None) -> Tensor:
         """The mean, whatever rng holds.     -> (*n, *batch, *event)"""
-        samples = lead(n)
-        return ops.broadcast_to(self.mean, (*samples, *self.mean.shape)) if samples else self.mean
+        mean = self.mean if isinstance(self.mean, Tensor) else stop_gradient(self.mean)
+        return ops.broadcast_to(mean, (*lead(n), *mean.shape)) if lead(n) else mean
 
     def log_prob(self, x: Value) -> Tensor:
         raise UsageError("an autoencoder's code is a point and has no density: there is no bound on log p(x); train a vae for one")

@@ -27,6 +27,11 @@ class Gaussian(Distribution):
         self.mean, self.logvar = location_scale("Gaussian", mean, logvar, "logvar")
         self.event_ndim = event_ndim
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape = self.mean.shape
+        return shape if self.logvar.shape == shape else broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
+
     @classmethod
     def from_log_sigma(cls, mean: Value, log_sigma: Value, event_ndim: int = 1) -> "Gaussian":
         return cls(mean, log_sigma * 2.0, event_ndim)
@@ -42,10 +47,7 @@ class Gaussian(Distribution):
 
     def sample(self, rng: Stream, n: int | tuple[int, ...] = (), like: Any = None) -> Tensor:
         """mean + sigma eps, eps ~ N(0, I) from rng.     -> (*n, *batch, *event)"""
-        shape = self.mean.shape
-        if self.logvar.shape != shape:
-            shape = broadcast("Gaussian", mean=self.mean, logvar=self.logvar)
-        return ops.reparameterize(self.mean, self.logvar, rng.normal((*lead(n), *shape), like=data_of(self.mean)))
+        return ops.reparameterize(self.mean, self.logvar, rng.normal((*lead(n), *self.shape), like=data_of(self.mean)))
 
     def entropy(self) -> Tensor:
         """1/2 sum log sigma^2 + log 2 pi e.     -> (*batch)"""

@@ -10,6 +10,12 @@ from ..random import Stream
 from .base import Distribution, Value, broadcast, check_event, data_of, event_sum, lead, location_scale, widened
 
 
+def standard_laplace(u: Any) -> Any:
+    """-sign(v) log(1 - 2 |v|) with v = 1/2 - u: Laplace noise of scale 1 by a uniform u in [0, 1)."""
+    v, module = 0.5 - u, xp(u)  # (-1/2, 1/2]
+    return -module.sign(v) * module.log1p(-2 * module.minimum(abs(v), 0.5 - module.finfo(v.dtype).eps / 4))
+
+
 class Laplace(Distribution):
     """Density exp(-|x - mean| / b) / 2 b, independent per element, b = exp(log_scale).     mean, log_scale (*batch, *event)"""
 
@@ -39,9 +45,3 @@ class Laplace(Distribution):
         shape = broadcast("Laplace", mean=self.mean, log_scale=self.log_scale)
         noise = constant_of(standard_laplace, rng.uniform((*lead(n), *shape), like=data_of(self.mean)))
         return ops.add(self.mean, ops.exp(self.log_scale) * noise)
-
-
-def standard_laplace(u: Any) -> Any:
-    """-sign(v) log(1 - 2 |v|), v = 1/2 - u"""
-    module, v = xp(u), 0.5 - u  # (-1/2, 1/2]
-    return -module.sign(v) * module.log1p(-2 * module.minimum(abs(v), 0.5 - module.finfo(v.dtype).eps / 4))

@@ -14,11 +14,11 @@ from ..random import Stream
 def log_weights(model: Any, x: Any, rng: Stream, samples: int) -> Iterator[np.ndarray]:
     """log w = log p(x, z) / q(z | x) in nats, z ~ q(z | x): one draw of (N,) after the other.     x (N, H, W, C)"""
     with no_grad():
-        q = model.encode(x)
+        q, prior = model.encode(x), model.prior  # once: a learned prior is a network
     for _ in range(samples):
         with no_grad():
             z = q.sample(rng)
-            log_weight = model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
+            log_weight = model.decode(z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
         yield log_weight.numpy().astype(np.float64)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..naming import class_at, path_of
+from ..nn import Module
 from ..random import Stream
 from .activity import Activity, active_units, activity
 from .ae import AE
@@ -46,14 +47,17 @@ def build(description: dict[str, Any], rng: Stream) -> Any:
     arguments = {key: value for key, value in description.items() if key != "model"}
     if ":" in name:
         instead = "pass an instance to fill: mv.load(path, model)"
-        kind = class_at(name, instead)
+        kind = class_at(name, instead, Module)
         needs = inspect.signature(kind).parameters
+        unknown = sorted(needs.keys() - {"rng"}) if not _tells_all(kind) else []
+        if unknown:
+            raise UsageError(f"{name} takes {', '.join(unknown)}, and has no method config() that tells them; give it one, or {instead}")
         if "rng" in needs:
             arguments["rng"] = rng
-        missing = [p.name for p in needs.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        missing = sorted(set(missing) - arguments.keys())
-        if missing:
-            raise UsageError(f"{name} takes {', '.join(missing)}, and has no method config() that tells them; give it one, or {instead}")
+        try:
+            inspect.signature(kind).bind(**arguments)
+        except TypeError as error:
+            raise UsageError(f"{name} cannot be made from what its config() told ({error}); mend that, or {instead}") from error
         return kind(**arguments)
     if name not in MODELS:
         raise UsageError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
@@ -61,10 +65,20 @@ def build(description: dict[str, Any], rng: Stream) -> Any:
 
 
 def describe(model: Any) -> dict[str, Any]:
-    """What `build` makes the same architecture of, by the model's config() where it has one."""
-    name = next((name for name, kind in MODELS.items() if type(model) is kind), None) or path_of(type(model))
-    own = getattr(model, "arch", "") == "own" and name in MODELS  # networks of somebody's own, which no argument makes again
-    return {"model": path_of(type(model))} if own else {"model": name} | (model.config() if hasattr(model, "config") else {})
+    """What `build` makes the same architecture of: a name or the path of a class, and the arguments that its config() tells.
+
+    Without arguments where nobody tells them: there is no config(), or the networks are somebody's own."""
+    kind = type(model)
+    name = next((name for name, known in MODELS.items() if known is kind), None) or path_of(kind)
+    if getattr(model, "arch", "") == "own":
+        return {"model": path_of(kind)}
+    return {"model": name} | (model.config() if _tells_all(kind) else {})
+
+
+def _tells_all(kind: type) -> bool:
+    """Whether config() tells every argument of the class: an inherited one does not know those of an __init__ that came later."""
+    config, init = (next((i for i, k in enumerate(kind.__mro__) if name in vars(k)), None) for name in ("config", "__init__"))
+    return config is not None and init is not None and config <= init
 
 
 def conditioned(model: Any, c: Any) -> Any:

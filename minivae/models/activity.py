@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..distributions import Delta, kl_terms_at
-from ..engine import no_grad
+from ..engine import Tensor, no_grad, stop_gradient
 from ..errors import UsageError
 from ..random import Stream
 
@@ -27,9 +27,14 @@ def activity(model: Any, x: Any, rng: Stream) -> Activity:
     with no_grad():
         q, prior = model.encode(x), model.prior
         z = q.sample(rng)
-        means = active_units(np.asarray(q.mean.numpy()).reshape(len(x), -1))
+        if not hasattr(q, "mean"):
+            raise UsageError(
+                f"activity: {type(q).__name__}, the model's q(z | x), has no mean, whose variance tells which latents are used"
+            )
+        mean = q.mean if isinstance(q.mean, Tensor) else stop_gradient(q.mean)
+        active = active_units(mean.numpy().reshape(len(x), -1))
         try:
             by_latent = kl_terms_at(q, prior, z).numpy().mean(axis=0, dtype=np.float64).reshape(-1)
         except UsageError:  # a distribution that cannot tell its numbers apart
             by_latent = None
-        return Activity(means, None if isinstance(q, Delta) else by_latent)
+        return Activity(active, None if isinstance(q, Delta) else by_latent)

@@ -6,6 +6,7 @@ one the divergence is the same number for every weight of the encoder, and is le
 
 from ..distributions import Delta, Flat, StandardGaussian
 from ..engine import Tensor
+from ..errors import ShapeError
 from ..random import Stream
 from .vae import VAE
 
@@ -19,6 +20,8 @@ class AE(VAE):
     parameters_each = 1
 
     def posterior(self, parameters: Tensor) -> Delta:
+        if parameters.ndim != 2 or parameters.shape[1] != self.latent:
+            raise ShapeError(f"AE: the encoder gives {parameters.shape} for {self.latent} latents; need (N, {self.latent})")
         return Delta(parameters)
 
     @property

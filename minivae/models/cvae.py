@@ -23,9 +23,12 @@ PRIORS = ("fixed", "learned")
 
 
 def condition_rows(c: Any, size: int, dtype: Any) -> Any:
-    """One-hot rows of labels, integers (N,); else the numbers of each as they are, bytes over 255.     -> (N, size)"""
+    """One-hot rows of labels, integers (N,); else the numbers of each as they are, bytes over 255.     -> (N, size)
+
+    The row of a label that is none of 0 ... size - 1 is NaN, and so is the loss then: to refuse it here would mean to wait for a GPU."""
     if c.dtype.kind in "iu" and c.ndim == 1 and c.dtype != np.uint8:
-        return (c[:, None] == xp(c).arange(size)).astype(dtype)
+        known = (c >= 0) & (c < size)
+        return xp(c).where(known[:, None], c[:, None] == xp(c).arange(size), np.nan).astype(dtype)
     rows = c.reshape(len(c), -1)
     return (rows / np.float32(255) if c.dtype == np.uint8 else rows).astype(dtype)
 
@@ -93,13 +96,13 @@ class CVAE(VAE):
         """Each row of a, then c.     (..., F) -> (..., F + condition)"""
         c = self.known_condition()
         if len(c) not in (1, a.shape[-2]):
-            raise ShapeError(f"CVAE: c is given for {len(c)} images, there are {a.shape[-2]}; need as many, or 1 for all")
+            raise ShapeError(f"CVAE: the condition is that of {len(c)} images, there are {a.shape[-2]}; need as many, or 1 for all")
         return ops.concatenate([a, ops.broadcast_to(c, (*a.shape[:-1], self.condition_size))], axis=-1)
 
     def encode(self, x: Any) -> Any:
         """q(z | x, c)"""
         if tuple(x.shape[1:]) != self.image_shape:
-            raise ShapeError(f"VAE.encode: x is {tuple(x.shape)}, the model's images are {self.image_shape}; need (N, H, W, C)")
+            raise ShapeError(f"VAE.encode: x is {tuple(x.shape)}, the model's images are {self.image_shape}; need (N, *{self.image_shape})")
         layers = self.encoder.layers
         for layer in layers[: self.join]:
             x = layer(x)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..backend import xp
-from ..distributions import Autoregressive, Gaussian
+from ..distributions import Autoregressive, Gaussian, StandardGaussian
 from ..errors import UsageError
 from ..random import Stream
 from .networks import mlp
@@ -41,9 +40,14 @@ class HierarchicalVAE(VAE):
                 f"HierarchicalVAE: latent is {latent}, top is {self.top}, between is {self.between}; need 1 <= top < latent, 1 unit a layer"
             )
         super().__init__(image_shape, rng, latent=latent, **options)
-        z1, z2 = latent - self.top, self.top
+        z1, z2 = self.lengths
         self.upwards = mlp((z1, *self.between, 2 * z2), rng, self.activation)
         self.downwards = mlp((z2, *reversed(self.between), 2 * z1), rng, self.activation)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Of z1 and of z2."""
+        return self.latent - self.top, self.top
 
     def config(self) -> dict[str, Any]:
         return super().config() | {"top": self.top, "between": list(self.between)}
@@ -51,15 +55,13 @@ class HierarchicalVAE(VAE):
     def posterior(self, parameters: Any) -> Autoregressive:
         """q(z1 | x) q(z2 | z1)"""
         first = super().posterior(parameters)
-        return Autoregressive(first, lambda z1: Gaussian(*ops.split(self.upwards(z1), 2)), self.latent - self.top, upwards=True)
+        return Autoregressive(first, lambda z1: Gaussian(*ops.split(self.upwards(z1), 2)), self.lengths, upwards=True)
 
     @property
     def prior(self) -> Autoregressive:
         """p(z2) p(z1 | z2)"""
-        own = self.parameters()[0].data
-        nothing = xp(own).zeros(self.top, own.real.dtype)
-        standard = Gaussian(nothing, nothing)
-        return Autoregressive(standard, lambda z2: Gaussian(*ops.split(self.downwards(z2), 2)), self.latent - self.top, upwards=False)
+        above = StandardGaussian(self.top)
+        return Autoregressive(above, lambda z2: Gaussian(*ops.split(self.downwards(z2), 2)), self.lengths, upwards=False)
 
     def decoder_input(self, z: Any) -> Any:
         return super().decoder_input(z)[..., : self.latent - self.top]

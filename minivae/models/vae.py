@@ -33,7 +33,7 @@ class VAE(Module):
     """Encoder, prior and decoder, for images of any size and number of channels, and for data of any other shape.
 
     image_shape   (H, W, C); or (D,), vectors, or any shape that the networks take
-    rng           the stream that the initial weights are drawn from
+    rng           the stream that the initial weights are drawn from; networks of your own need none
     latent        K, the length of z
     arch          "dense": layers of `hidden` units; "conv": 4x4 convolutions of stride 2 with `channels`, then layers of `hidden` units;
                   "gru" or "lstm": the rows as a sequence, recurrent layers of `hidden` units
@@ -52,7 +52,7 @@ class VAE(Module):
     def __init__(
         self,
         image_shape: Sequence[int],
-        rng: Stream,
+        rng: Stream | None = None,
         latent: int = 20,
         arch: str = "dense",
         hidden: Sequence[int] | None = None,
@@ -83,6 +83,8 @@ class VAE(Module):
         self.channels: tuple[int, ...]
         if encoder is not None and decoder is not None:
             self.arch, self.encoder, self.decoder, self.join, self.hidden, self.channels = "own", encoder, decoder, 0, (), ()
+        elif rng is None:
+            raise UsageError("VAE: no rng, the stream that the initial weights are drawn from; pass one, Stream(0)")
         else:
             seen = latent - self.top
             self.encoder, self.decoder, self.join, self.hidden, self.channels = networks(
@@ -112,14 +114,15 @@ class VAE(Module):
     def encode(self, x: Any) -> Any:
         """q(z | x).     x (N, *image_shape), pixels in [0, 1] -> mean and logvar (N, K)"""
         if tuple(x.shape[1:]) != self.image_shape:
-            raise ShapeError(f"VAE.encode: x is {tuple(x.shape)}, the model's images are {self.image_shape}; need (N, H, W, C)")
+            raise ShapeError(f"VAE.encode: x is {tuple(x.shape)}, the model's images are {self.image_shape}; need (N, *{self.image_shape})")
         return self.posterior(self.encoder(x))
 
     def posterior(self, parameters: Tensor) -> Any:
         """q(z | x) by what the encoder predicts.     (N, 2 K) -> mean and logvar (N, K)"""
-        wanted = self.parameters_each * (self.latent - self.top)
+        seen = self.latent - self.top
+        wanted = self.parameters_each * seen
         if parameters.ndim != 2 or parameters.shape[1] != wanted:
-            raise ShapeError(f"VAE: the encoder gives {parameters.shape} for {self.latent} latents; need (N, {wanted})")
+            raise ShapeError(f"VAE: the encoder gives {parameters.shape} for {seen} latents; need (N, {wanted})")
         mean, second = ops.split(parameters, 2)
         return Gaussian(mean, second) if self.head == "logvar" else Gaussian.from_log_sigma(mean, second)
 
@@ -129,8 +132,8 @@ class VAE(Module):
         lead, ndim = code.shape[:-1], len(self.image_shape)
         rows = code if len(lead) == 1 else ops.reshape(code, (math.prod(lead), code.shape[-1]))
         h = self.decoder(rows)
-        if h.shape[1:] != self.image_shape:
-            raise ShapeError(f"VAE: the decoder gives {h.shape}, the model's images are {self.image_shape}; need (N, *{self.image_shape})")
+        if h.shape != (len(rows), *self.image_shape):
+            raise ShapeError(f"VAE: the decoder gives {h.shape} for {len(rows)} codes; need {(len(rows), *self.image_shape)}")
         h = h if len(lead) == 1 else ops.reshape(h, (*lead, *self.image_shape))
         if self.likelihood == "bernoulli":
             return Bernoulli(h, ndim)

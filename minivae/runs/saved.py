@@ -26,7 +26,7 @@ def build_objective(description: dict[str, Any]) -> Objective:
     name, settings = description["objective"], {key: value for key, value in description.items() if key != "objective"}
     if name not in OBJECTIVES and ":" not in name:
         raise UsageError(f"objective {name!r} is unknown; choose one of {', '.join(OBJECTIVES)}")
-    kind = OBJECTIVES[name] if name in OBJECTIVES else class_at(name, "pass the objective to Run.open(folder, objective=...)")
+    kind = OBJECTIVES[name] if name in OBJECTIVES else class_at(name, "pass the objective to Run.open(folder, objective=...)", Objective)
     return kind(**settings)
 
 

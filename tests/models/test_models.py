@@ -159,7 +159,7 @@ def test_a_part_of_the_image_can_be_the_condition():
         (lambda m, x: m.prior, UsageError, "use model.condition"),
         (lambda m, x: m.condition([0, 4]), UsageError, "labels run from 0 to 4; the model knows 0 to 3"),
         (lambda m, x: m.condition(np.ones((3, 5), np.float32)), ShapeError, r"c is float32 \(3, 5\)"),
-        (lambda m, x: m.condition([0, 1]).encode(x), ShapeError, "given for 2 images, there are 3"),
+        (lambda m, x: m.condition([0, 1]).encode(x), ShapeError, "the condition is that of 2 images, there are 3"),
         (lambda m, x: m.condition(0).decode(x[:, 0, 0]), ShapeError, "the model has 3 latents"),
         (lambda m, x: build({"model": "cvae", "image_shape": SHAPE, "condition": 0}, Stream(0)), UsageError, "condition is 0"),
         (lambda m, x: build({"model": "hierarchical", "image_shape": SHAPE, "latent": 3, "top": 3}, Stream(0)), UsageError, "top is 3"),

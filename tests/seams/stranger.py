@@ -9,10 +9,11 @@ from minivae import distributions, nn, objectives, ops
 
 
 class Mine(nn.Module):
-    def __init__(self, rng, size=48, latent=2):
-        self.size, self.latent = size, latent
-        self.net, self.back = nn.Dense(size, 2 * latent, rng), nn.Dense(latent, size, rng)
-        self.prior = distributions.StandardGaussian(latent)
+    size, latent = 48, 2
+
+    def __init__(self, rng):
+        self.net, self.back = nn.Dense(self.size, 2 * self.latent, rng), nn.Dense(self.latent, self.size, rng)
+        self.prior = distributions.StandardGaussian(self.latent)
 
     def encode(self, x):
         return distributions.Gaussian(*ops.split(self.net(x.reshape(len(x), self.size)), 2))
@@ -24,9 +25,9 @@ class Mine(nn.Module):
 class Heavy(Mine):
     """With tails: a Laplace posterior and prior."""
 
-    def __init__(self, rng, size=48, latent=2):
-        super().__init__(rng, size, latent)
-        self.prior = distributions.Laplace(np.zeros(latent, np.float32), np.zeros(latent, np.float32))
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.prior = distributions.Laplace(np.zeros(self.latent, np.float32), np.zeros(self.latent, np.float32))
 
     def encode(self, x):
         return distributions.Laplace(*ops.split(self.net(x.reshape(len(x), self.size)), 2))
@@ -54,13 +55,14 @@ class Odd(Mine):
 
 
 class Named(Mine):
-    """Told by config() how it is made again."""
+    """Its config() tells how it is made again."""
 
-    def __init__(self, size, latent, rng):
-        super().__init__(rng, size, latent)
+    def __init__(self, latent, rng):
+        self.latent = latent
+        super().__init__(rng)
 
     def config(self):
-        return {"size": self.size, "latent": self.latent}
+        return {"latent": self.latent}
 
 
 @dataclass(frozen=True)
