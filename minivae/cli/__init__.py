@@ -167,15 +167,20 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--samples", type=int, default=100, help="importance samples an image for the bound on log p(x)")
     p.add_argument("--count", type=int, default=1000, help="test images for that bound")
-    command(
+    p = command(
         "gradcheck",
         proof.gradcheck_command,
-        "check the gradient of a run's loss by three independent estimates, and draw the V-curve of their error",
-        of_run,
+        "check a gradient by three independent estimates, and draw the V-curve of their error: that of a run's loss, or of a function of yours",
         where,
         source,
         seed,
         picture,
+    )
+    p.add_argument(
+        "folder",
+        metavar="RUN|FILE.py:NAME",
+        type=Path,
+        help="folder of a run; or a Python file and a function NAME() in it that returns (f, inputs), or (f, inputs, gradient)",
     )
     p = command("bench", bench.bench_command, "time a training step of six VAEs on this machine's CPU")
     names = list(bench.WORKLOADS)

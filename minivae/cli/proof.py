@@ -2,9 +2,11 @@
 
 import argparse
 import difflib
+import importlib.util
 import textwrap
 from collections.abc import Callable
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from ..bugs import BUGS, Mistake
 from ..data import Batch, to_float
 from ..engine import Tensor
 from ..errors import MinivaeError, UsageError
-from ..gradcheck import frozen, gradcheck
+from ..gradcheck import Report, frozen, gradcheck
 from ..objectives import trained
 from ..random import Stream
 from ..runs import Run
@@ -25,20 +27,54 @@ WIDTH = 100  # columns
 
 
 def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
-    """Print a gradient check of the run's own loss, and draw its V-curve; MinivaeError, one sentence, if a gradient is wrong."""
+    """Print a gradient check of a run's own loss, or of a function in somebody's file, and draw its V-curve; MinivaeError, one sentence, if a
+    gradient is wrong."""
     if device == "cuda":
         raise UsageError("gradcheck works in float64 and complex numbers, on the CPU; leave --device out")
-    run = Run.open(options.folder, "cpu")
-    data = data_of(run, options)
-    x = run.trainer.like(to_float(data.test_images[:EXAMPLES]))
-    loss = loss_of(run, x, labels_for(run, data, slice(EXAMPLES)), len(data.train_images), Stream(options.seed))
-    report = gradcheck(loss, elements=ELEMENTS, seed=options.seed, name=f"the loss of {run.folder}, {len(x)} test images")
+    file, _, name = str(options.folder).rpartition(":")
+    if file.endswith(".py"):
+        report = gradcheck(**stranger(Path(file), name), seed=options.seed, name=f"{name} of {file}")
+        picture = options.out or Path("v-curve.png")
+    else:
+        report, picture = report_of_run(options), options.out or options.folder / "v-curve.png"
     print(report)
-    write_figure(options.out or run.folder / "v-curve.png", report.plot_v_curve())
+    write_figure(picture, report.plot_v_curve())
     if not report.ok:
         row = report.wrong[0]
         more = f" (and {len(report.wrong) - 1} more)" if len(report.wrong) > 1 else ""
         raise MinivaeError(f"the gradient of {row.name}{more} is wrong: {row.cause}")
+
+
+def report_of_run(options: argparse.Namespace) -> Report:
+    """Of a run's own loss."""
+    run = Run.open(options.folder, "cpu")
+    data = data_of(run, options)
+    x = run.trainer.like(to_float(data.test_images[:EXAMPLES]))
+    loss = loss_of(run, x, labels_for(run, data, slice(EXAMPLES)), len(data.train_images), Stream(options.seed))
+    return gradcheck(loss, elements=ELEMENTS, seed=options.seed, name=f"the loss of {run.folder}, {len(x)} test images")
+
+
+def stranger(file: Path, name: str) -> dict[str, Any]:
+    """The arguments of gradcheck that a function in somebody's file returns: (f, inputs) or (f, inputs, gradient)."""
+    wanted = f"a function {name or 'NAME'}() that returns (f, inputs), or (f, inputs, gradient) for an f of plain arrays"
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}; name one that has {wanted}: minivae gradcheck FILE.py:NAME")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not callable(getattr(module, name, None)):
+            raise UsageError(f"{file} has no function {name!r}; need {wanted}")
+        found = getattr(module, name)()
+    except MinivaeError:
+        raise
+    except Exception as error:  # of somebody else's code
+        raise UsageError(f"{file}: {type(error).__name__}: {error}; need {wanted}") from error
+    if not isinstance(found, tuple) or len(found) not in (2, 3) or not callable(found[0]):
+        raise UsageError(f"{name}() of {file} returned a {type(found).__name__}; need {wanted}")
+    return dict(zip(("f", "inputs", "gradient"), found, strict=False))
 
 
 def loss_of(run: Run, x: Any, labels: Any, size: int, rng: Stream) -> Callable[[], Tensor]:

@@ -11,6 +11,7 @@ from ..backend import Array, backend_of, xp
 from ..errors import UsageError
 from ..random import Stream
 from .estimates import EPS, complex_step, sweep, unit
+from .hand_written import hand_written
 from .report import KINK, OK, WRONG, Report, Row, telling_ratio
 from .subject import Frozen, Subject
 
@@ -25,6 +26,7 @@ def gradcheck(
     f: Callable[..., Any],
     inputs: Any = (),
     *,
+    gradient: Callable[..., Any] | None = None,
     elements: int = 20,
     directions: int = 2,
     rtol: float = 1e-7,
@@ -33,8 +35,11 @@ def gradcheck(
 ) -> Report:
     """Compare the gradients of f with three estimates that know nothing of the backward pass.
 
-    f           a function of Tensors that returns one Tensor; a Module; or a model's loss, `frozen(elbo, model, x, rng)`
+    f           a function of Tensors that returns one Tensor; a Module; a model's loss, `frozen(elbo, model, x, rng)`; or, with a
+                `gradient`, any function of arrays
     inputs      arrays or Tensors, in a sequence or in a dictionary by name; floating ones are checked, integers and masks passed on
+    gradient    of a plain f, by hand or by another framework: gradient(*arrays), and gradient(*arrays, u), the vector-Jacobian product,
+                where f returns more than one number; an array for each floating input
     elements    how many elements of each variable: all of them if it has no more, else the one with the largest gradient and a random
                 subset of the others; directions move all of them
     directions  random v for the duality <u, J v> = <J'u, v>
@@ -50,7 +55,7 @@ def gradcheck(
     """
     if elements < 1 or directions < 1:
         raise UsageError(f"gradcheck: elements is {elements}, directions is {directions}; need at least 1 of each")
-    subject = Subject(f, inputs)
+    subject = Subject(f if gradient is None else hand_written(f, gradient), inputs)
     rng = Stream(seed).split("gradcheck")
     y = subject.value(subject.point)
     again = subject.value(subject.point)
@@ -62,12 +67,12 @@ def gradcheck(
             "freeze it with frozen(objective, model, x, rng), or draw from a Stream that is made inside f"
         )
     u = xp(y).ones_like(y) if y.size == 1 else rng.normal(y.shape, like=xp(y).empty(0, np.float32)).astype(np.float64)
-    gradient = subject.gradients(subject.point, u)
-    reference_scale = max(float(abs(g).max()) if g.size else 0.0 for g in gradient.values())
+    own = subject.gradients(subject.point, u)
+    reference_scale = max(float(abs(g).max()) if g.size else 0.0 for g in own.values())
     noise = 64 * EPS * (reference_scale + float(abs(u * y).sum()))  # the rounding of a backward pass over numbers of this size
-    floors = float32_floors(subject, gradient, u, noise)
+    floors = float32_floors(subject, own, u, noise)
     checker = Checker(subject, y, u, noise, elements, directions, rtol, rng)
-    rows = [checker.variable(variable, gradient[variable], floors.get(variable)) for variable in subject.variables]
+    rows = [checker.variable(variable, own[variable], floors.get(variable)) for variable in subject.variables]
     total = sum(t.size for t in subject.variables.values())
     precision = "float64 copies" if floors else "float64"
     frozen_noise = "noise frozen, " if isinstance(f, Frozen) else ""
