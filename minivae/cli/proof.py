@@ -27,8 +27,9 @@ WIDTH = 100  # columns
 
 
 def gradcheck_command(options: argparse.Namespace, device: str | None) -> None:
-    """Print a gradient check of a run's own loss, or of a function in somebody's file, and draw its V-curve; MinivaeError, one sentence, if a
-    gradient is wrong."""
+    """Print a gradient check of a run's own loss, or of a function in somebody's file, and draw its V-curve.
+
+    Raises MinivaeError, one sentence, if a gradient is wrong."""
     if device == "cuda":
         raise UsageError("gradcheck works in float64 and complex numbers, on the CPU; leave --device out")
     file, _, name = str(options.folder).rpartition(":")
