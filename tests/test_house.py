@@ -188,3 +188,62 @@ def test_no_file_outgrows_one_idea():
         if path.suffix in (".py", ".cu"):
             lines = len(path.read_text("utf-8").splitlines())
             assert lines <= 320, f"{path.relative_to(PACKAGE.parent)} has {lines} lines: is it still one idea?"
+
+
+CORE = [  # what a student reads in an evening, in this order
+    "tensor.py",
+    "engine.py",
+    "ops/arithmetic.py",
+    "ops/dense.py",
+    "ops/densities.py",
+    "nn/module.py",
+    "nn/layers.py",
+    "distributions/base.py",
+    "distributions/gaussian.py",
+    "distributions/bernoulli.py",
+    "distributions/kl.py",
+    "models/vae.py",
+    "objectives/base.py",
+    "objectives/elbo.py",
+    "training/loop.py",
+]
+
+
+def test_the_core_is_read_in_an_evening():
+    """Tensor, engine, op references, layers, distributions, the contract and the VAE, the ELBO, the Trainer: under 2,000 lines that are not
+    blank, without the fast kernels' part of the ops, which stands behind a line of its own in each file."""
+    lines = 0
+    for name in CORE:
+        text = (PACKAGE / name).read_text("utf-8")
+        lines += sum(bool(line.strip()) for line in text.split("# --- fast kernels")[0].splitlines())
+    assert lines < 2000
+
+
+def test_the_way_from_the_command_line_to_the_first_layer_is_short(tmp_path, monkeypatch):
+    """At most 8 calls of ours lie between `minivae train` and the forward of the first layer."""
+    import traceback
+
+    import numpy as np
+
+    from minivae import cli, nn
+
+    np.savez(tmp_path / "images.npz", images=np.zeros((30, 4, 4, 1), np.uint8))
+    ways = []
+
+    def forward(self, x):
+        ways.append(
+            [
+                f"{Path(frame.filename).relative_to(PACKAGE)}:{frame.name}"
+                for frame in traceback.extract_stack()
+                if frame.filename.startswith(str(PACKAGE))
+            ]
+        )
+        return x.reshape(len(x), -1)
+
+    monkeypatch.setattr(nn.Flatten, "__call__", forward)
+    assert (
+        cli.main(["train", str(tmp_path / "images.npz"), "--epochs", "1", "--hidden", "4", "--latent", "2", "--out", str(tmp_path / "run")])
+        == 0
+    )
+    way = next(way for way in ways if any("loop.py" in frame for frame in way))
+    assert len(way) <= 8, way  # each calls the next; the last calls the layer

@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     p = command(
         "gradcheck",
         proof.gradcheck_command,
-        "check the gradient of a run's loss, or of a function of yours, by three independent estimates, and draw the V-curve of their error",
+        "check the gradient of a run's loss, or of a function of yours, by three independent estimates, and draw their V-curve",
         where,
         source,
         seed,

@@ -4,6 +4,7 @@ Everything is in nats.  Continuous samples are differentiable functions of the p
 reparameterization trick); samples of Bernoulli and Categorical are constants.
 """
 
+from . import closed_forms as closed_forms
 from .autoregressive import Autoregressive
 from .base import Distribution
 from .bernoulli import Bernoulli, ContinuousBernoulli
