@@ -104,8 +104,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="DATASET",
         nargs="?",
         default="auto",
-        help=f"{', '.join(NAMES)}, a folder of PNG/JPEG images, or an .npy/.npz file; auto is mnist if it can be had, else digits5k",
+        help=f"{', '.join(NAMES)}; a folder of image files; an .npy, .npz or .csv file; IDX or CIFAR-10 files; auto is mnist if it is there",
     )
+    group = p.add_argument_group("data of your own")
+    group.add_argument("--size", type=int, metavar="PIXELS", help="resize the shorter side of images to it, and cut out the centre")
+    kinds = group.add_mutually_exclusive_group()
+    kinds.add_argument("--gray", dest="mode", action="store_const", const="gray", help="make images gray")
+    kinds.add_argument("--rgb", dest="mode", action="store_const", const="rgb", help="make images coloured")
+    group.add_argument("--background", metavar="COLOUR", help="what transparent pixels lie on: white, #ffcc00")
+    group.add_argument("--standardize", action="store_true", help="columns of vectors less their mean, over their standard deviation")
+    group.add_argument("--label-column", metavar="NAME", help="the column of a table that is the class")
     defaults = TrainingConfig()
     p.add_argument("--out", metavar="RUN", type=Path, help="folder for the run; default: runs/DATASET-ARCH-zLATENT")
     p.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the training images")

@@ -21,9 +21,10 @@ def draw(run: Run, data: Dataset) -> None:
     """The figures of a finished run."""
     from .. import plots
 
-    if hasattr(run.model, "encode"):
+    pictures = len(data.image_shape) == 3
+    if hasattr(run.model, "encode") and pictures:
         write_figure(run.folder / "reconstructions.png", plots.reconstructions(*reconstructions(run, data, 20)))
-    write_figure(run.folder / "samples.png", plots.samples(*prior_samples(run, 100, 0)))
+    write_samples(run, run.folder / "samples.png", 100, 0)
     if run.metrics:
         write_figure(run.folder / "losses.png", plots.loss_curves(run.metrics))
     if run.model.latent == 2 and hasattr(run.model, "encode"):
@@ -31,7 +32,7 @@ def draw(run: Run, data: Dataset) -> None:
         labels = None if data.test_labels is None else data.test_labels[:count]
         means = inference.encode_mean(run.model, data.test_images[:count], labels)
         write_figure(run.folder / "latent.png", plots.latent_map(means, labels, data.label_names))
-        if not hasattr(run.model, "condition"):  # else there is a manifold for each condition
+        if pictures and not hasattr(run.model, "condition"):  # else there is a manifold for each condition
             z1, z2, grid = plots.manifold_grid(20)
             write_figure(run.folder / "manifold.png", plots.manifold(inference.decode_mean(run.model, grid), z1, z2))
 
@@ -74,6 +75,14 @@ def data_of(run: Run, options: argparse.Namespace) -> Dataset:
     return load(**source)
 
 
+def pictures_of(run: Run, options: argparse.Namespace) -> Dataset:
+    """The run's data set, for a picture of it."""
+    data = data_of(run, options)
+    if len(data.image_shape) != 3:
+        raise UsageError(f"{data.name} holds arrays {data.image_shape}, which are no images to draw; use mv.inference in Python")
+    return data
+
+
 def need(count: int, least: int, name: str) -> int:
     if count < least:
         raise UsageError(f"{name} is {count}; need at least {least}")
@@ -85,17 +94,28 @@ def reconstruct_command(options: argparse.Namespace, device: str | None) -> None
 
     need(options.count, 1, "--count")
     run = Run.open(options.folder, device)
-    figure = plots.reconstructions(*reconstructions(run, data_of(run, options), options.count))
+    figure = plots.reconstructions(*reconstructions(run, pictures_of(run, options), options.count))
     write_figure(options.out or run.folder / "reconstructions.png", figure)
 
 
-def sample_command(options: argparse.Namespace, device: str | None) -> None:
+def write_samples(run: Run, path: Path, count: int, seed: int, label: int | None = None) -> None:
+    """A picture of images, or of what is none an .npy file of that name."""
     from .. import plots
 
+    made, title = prior_samples(run, count, seed, label)
+    if made.ndim == 4:
+        write_figure(path, plots.samples(made, title))
+        return
+    buffer = io.BytesIO()
+    np.save(buffer, made)
+    write_atomically(path.with_suffix(".npy"), buffer.getvalue())
+    print(path.with_suffix(".npy"))
+
+
+def sample_command(options: argparse.Namespace, device: str | None) -> None:
     need(options.count, 1, "--count")
     run = Run.open(options.folder, device)
-    figure = plots.samples(*prior_samples(run, options.count, options.seed, options.label))
-    write_figure(options.out or run.folder / "samples.png", figure)
+    write_samples(run, options.out or run.folder / "samples.png", options.count, options.seed, options.label)
 
 
 def interpolate_command(options: argparse.Namespace, device: str | None) -> None:
@@ -104,7 +124,7 @@ def interpolate_command(options: argparse.Namespace, device: str | None) -> None
     need(options.count, 1, "--count")
     need(options.steps, 2, "--steps")
     run = Run.open(options.folder, device)
-    data, count = data_of(run, options), options.count
+    data, count = pictures_of(run, options), options.count
     images = data.test_images
     if len(images) < 2 * count:
         raise UsageError(f"--count is {count}; {len(images)} test images make at most {len(images) // 2} pairs")

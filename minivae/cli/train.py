@@ -22,11 +22,13 @@ from .look import data_of, draw
 def train_command(options: argparse.Namespace, device: str | None) -> None:
     training = TrainingConfig(**{name: getattr(options, name) for name in TrainingConfig.__dataclass_fields__})
     objective = objective_of(options)
-    data = load(options.dataset, options.data_dir)
+    prepare = {"size": options.size, "mode": options.mode, "background": options.background, "label": options.label_column}
+    prepare = {name: value for name, value in (prepare | {"standardize": options.standardize or None}).items() if value is not None}
+    data = load(options.dataset, options.data_dir, **prepare)
     model = {name: getattr(options, name) for name in ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "model")}
     model |= {name: value for name, value in (("prior_kind", options.prior), ("top", options.top)) if value is not None}
     known = data.name in NAMES
-    source = {"name_or_path": data.name if known else str(Path(options.dataset).absolute())}
+    source = {"name_or_path": data.name if known else str(Path(options.dataset).absolute())} | prepare
     if options.data_dir is not None:
         source["data_dir"] = str(Path(options.data_dir).absolute())
     folder = options.out or Path("runs") / "-".join(
@@ -87,7 +89,8 @@ class Report:
         if data.note:
             print(data.note)
         size = sum(p.size for p in run.model.parameters())
-        print(f"{data.name}: {self.n:,} images {'x'.join(map(str, data.image_shape))} to train, {len(data.test_images):,} to test")
+        kind = "images" if len(data.image_shape) == 3 else "vectors of" if len(data.image_shape) == 1 else "arrays"
+        print(f"{data.name}: {self.n:,} {kind} {'x'.join(map(str, data.image_shape))} to train, {len(data.test_images):,} to test")
         print(
             f"model: {type(run.model).__name__}, {run.model.arch}, {run.model.latent} latents, {size:,} parameters; "
             f"run folder: {run.folder}",

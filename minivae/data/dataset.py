@@ -1,7 +1,7 @@
 """A data set in memory, as bytes, and the float32 batches that a model eats."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,38 +13,48 @@ from ..random import Stream
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images as bytes, as they lie on disk: the model's input is pixels / 255 as float32, made batch by batch.
+    """Examples of one shape: images as bytes, as they lie on disk, which the model takes as pixels / 255; or float32 numbers as they are.
 
-    `label_names[k]` says what label k means, if anybody knows; `note` is a line for the user (why this data set and not
-    another, what was repaired), empty when there is nothing to say.
+    `label_names[k]` says what label k means, if anybody knows; `note` is a line for the user (why this data set and not another, what was
+    repaired, what was done to the images), empty when there is nothing to say.  A mask is True where a number is known.
     """
 
     name: str
-    train_images: np.ndarray  # (N, H, W, C) uint8
+    train_images: np.ndarray  # (N, H, W, C) uint8, or (N, ...) float32
     train_labels: np.ndarray | None  # (N,) int64
-    test_images: np.ndarray  # (M, H, W, C) uint8
+    test_images: np.ndarray  # (M, ...)
     test_labels: np.ndarray | None  # (M,) int64
     label_names: tuple[str, ...] = ()
     note: str = ""
+    train_mask: np.ndarray | None = None  # shaped like the images, bool
+    test_mask: np.ndarray | None = None
+    preparation: dict[str, Any] = field(default_factory=dict)  # what was done to the data, as JSON has it
 
     def __post_init__(self) -> None:
-        for part, images, labels in (
-            ("train", self.train_images, self.train_labels),
-            ("test", self.test_images, self.test_labels),
+        for part, images, labels, mask in (
+            ("train", self.train_images, self.train_labels, self.train_mask),
+            ("test", self.test_images, self.test_labels, self.test_mask),
         ):
-            if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0:
-                raise ShapeError(f"{self.name}: {part} images are {images.dtype} {images.shape}; need uint8 (N, H, W, C), none of them 0")
+            if images.dtype not in (np.uint8, np.float32) or images.ndim < 2 or images.size == 0:
+                raise ShapeError(
+                    f"{self.name}: {part} images are {images.dtype} {images.shape}; need uint8 (N, H, W, C) or float32 (N, ...), no size 0"
+                )
             if labels is not None and (labels.dtype != np.int64 or labels.shape != images.shape[:1]):
                 raise ShapeError(f"{self.name}: {part} labels are {labels.dtype} {labels.shape}; need int64 ({len(images)},)")
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            if mask is not None and (mask.dtype != bool or mask.shape != images.shape):
+                raise ShapeError(f"{self.name}: the {part} mask is {mask.dtype} {mask.shape}; need bool {images.shape}")
+        if self.train_images.shape[1:] != self.test_images.shape[1:] or self.train_images.dtype != self.test_images.dtype:
             raise ShapeError(
-                f"{self.name}: train images are {self.train_images.shape[1:]}, test images {self.test_images.shape[1:]}; need equal shapes"
+                f"{self.name}: train images are {self.train_images.dtype} {self.train_images.shape[1:]}, test images "
+                f"{self.test_images.dtype} {self.test_images.shape[1:]}; need equal shapes"
             )
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)"""
+    def shape(self) -> tuple[int, ...]:
+        """Of one example: (H, W, C), or (D,)."""
         return self.train_images.shape[1:]
+
+    image_shape = shape
 
 
 class Batch(NamedTuple):

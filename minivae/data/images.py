@@ -1,7 +1,14 @@
-"""Data sets of the user's own: a folder of PNG and JPEG files, or one NumPy file."""
+"""Folders of image files: of one size, or of any, brought to one."""
 
-import zipfile
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -9,117 +16,188 @@ from tqdm import tqdm
 from ..errors import DataError, UsageError
 from ..random import Stream
 from .dataset import Dataset, train_test_split
+from .download import cache_folder
+from .tables import attributes_beside
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-GRAY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes of 8 bits a channel
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+GRAY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV")  # Pillow's modes of 8 bits a channel
+DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # 16 bits a channel, as Pillow opens them
+LARGE = 2**30  # bytes: images of more are read into a file in the cache, and from there as they are needed
 
 
-def load_folder(folder: Path, progress: bool = True) -> Dataset:
-    """All PNG and JPEG files below a folder, in the order of their paths, a tenth of them kept for the test by a fixed shuffle.
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to each image.
 
-    Grayscale files make C = 1, colour files C = 3; a folder holds one size and one of the two kinds.  Nothing is resized.
-    When every image lies in a sub-folder, the first sub-folders' names, sorted, are the labels 0, 1, ...
+    size          (H, W): the shorter side is brought to it, with a filter that looks at all pixels, and the centre is cut out
+    mode          "gray" or "rgb"; by default as the files are
+    background    a colour that transparent pixels are laid on
     """
+
+    size: tuple[int, int] | None = None
+    mode: str | None = None
+    background: str | None = None
+
+    def said(self) -> str:
+        """In one line."""
+        parts = []
+        if self.size is not None:
+            parts.append(f"resized on the shorter side and cut to {self.size[1]}x{self.size[0]} in the centre (Lanczos)")
+        if self.mode is not None:
+            parts.append(f"made {self.mode}")
+        if self.background is not None:
+            parts.append(f"transparent pixels laid on {self.background}")
+        return ", ".join(parts)
+
+
+def preparation(size: Any = None, mode: str | None = None, background: str | None = None) -> Preparation:
+    """The Preparation of these options.  Raises UsageError."""
+    if mode not in (None, "gray", "rgb"):
+        raise UsageError(f"mode is {mode!r}; need gray or rgb")
+    if size is not None:
+        size = (int(size), int(size)) if np.ndim(size) == 0 else tuple(int(n) for n in size)
+        if len(size) != 2 or min(size) < 1:
+            raise UsageError(f"size is {size}; need a number of pixels, or (height, width)")
+    if background is not None:
+        image = pillow("a background").ImageColor
+        try:
+            image.getrgb(background)
+        except ValueError as error:
+            raise UsageError(f"background {background!r} is no colour; name one, such as white, or give #rrggbb") from error
+    return Preparation(size, mode, background)
+
+
+def load_folder(folder: Path, progress: bool = True, prepare: Preparation | None = None, label: str | None = None) -> Dataset:
+    """All image files below a folder, in the order of their paths, a tenth of them kept for the test by a fixed shuffle.
+
+    Grayscale files make C = 1, colour files C = 3.  A folder holds one of the two kinds, unless `prepare` says which, and one size, unless
+    it says what to bring them to.  When every image lies in a sub-folder, the first sub-folders' names, sorted, are the labels 0, 1, ...;
+    or `label` names a column of a table of attributes that lies beside the images.
+    """
+    prepare = prepare or Preparation()
     paths = [p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
     paths = [p for p in paths if not any(part.startswith(".") for part in p.parts)]  # thumbnails and the like
     if not paths:
-        raise DataError(f"{folder} holds no .png, .jpg or .jpeg file, nor do its sub-folders")
-    first = _pixels(folder / paths[0])
-    images = np.empty((len(paths), *first.shape), np.uint8)
-    for i, path in enumerate(tqdm(paths, desc=folder.name, unit="image", disable=None if progress else True)):
-        pixels = _pixels(folder / path) if i else first
+        raise DataError(f"{folder} holds no {', '.join(SUFFIXES)} file, nor do its sub-folders")
+    images = _read(folder, paths, prepare, progress)
+    done = prepare.said()
+    notes = [f"{len(paths):,} images of {folder} {done}"] if done else []
+    if label is not None:
+        labels: np.ndarray | None
+        labels, names = attributes_beside(folder, paths, label)
+    else:
+        names = tuple(sorted({p.parts[0] for p in paths if len(p.parts) > 1}))
+        loose = sum(len(p.parts) == 1 for p in paths)
+        labels = None if loose or len(names) < 2 else np.array([names.index(p.parts[0]) for p in paths], np.int64)
+        if names and loose:
+            notes.append(f"no labels, because {loose} of the {len(paths)} images in {folder} lie in no sub-folder")
+        names = () if labels is None else names
+    kept = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(prepare).items() if value is not None}
+    split = _split(images, labels)
+    return Dataset(folder.resolve().name, *split, names, "; ".join(notes), preparation=kept)
+
+
+def _split(images: np.ndarray, labels: np.ndarray | None) -> tuple[Any, Any, Any, Any]:
+    """As train_test_split; of a memory-mapped array the parts are two ranges of it, since its images were shuffled when it was written."""
+    if not isinstance(images, np.memmap):
+        return train_test_split(images, labels, Stream(0).split("images"))
+    order = Stream(0).split("images").permutation(len(images))
+    test = max(len(images) // 10, 1)
+    labels = None if labels is None else labels[order]
+    return images[test:], None if labels is None else labels[test:], images[:test], None if labels is None else labels[:test]
+
+
+def _read(folder: Path, paths: list[Path], prepare: Preparation, progress: bool) -> np.ndarray:
+    """All images, in memory; or, where they are too large for that, shuffled in a file of the cache, which is made once."""
+    first = _pixels(folder / paths[0], prepare)
+    shape = (len(paths), *first.shape)
+    if np.prod(shape) <= LARGE:
+        images = np.empty(shape, np.uint8)
+        _fill(images, folder, paths, range(len(paths)), first, prepare, progress)
+        return images
+    stats = [(str(p), (folder / p).stat().st_size, (folder / p).stat().st_mtime_ns) for p in paths]
+    key = hashlib.sha256(json.dumps([str(folder.resolve()), stats, asdict(prepare)]).encode()).hexdigest()[:24]
+    file = cache_folder() / "images" / f"{key}.npy"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{key}-{os.getpid()}-{secrets.token_hex(4)}.partial")
+        try:
+            images = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+            _fill(images, folder, paths, Stream(0).split("images").permutation(len(paths)), first, prepare, progress)
+            images.flush()
+            os.replace(partial, file)
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+    try:
+        images = np.load(file, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}, the cache of {folder}, is damaged ({error}); remove it, and it is made again") from error
+    if images.shape != shape:
+        raise DataError(f"{file}, the cache of {folder}, holds {images.shape} and not {shape}; remove it, and it is made again")
+    return images
+
+
+def _fill(
+    images: np.ndarray, folder: Path, paths: list[Path], order: Iterable[int], first: np.ndarray, prepare: Preparation, progress: bool
+) -> None:
+    """images[i] = image number order[i]"""
+    for i, at in enumerate(tqdm(order, desc=folder.name, unit="image", disable=None if progress else True)):
+        pixels = _pixels(folder / paths[at], prepare) if at else first
         if pixels.shape != first.shape:
             raise DataError(
-                f"{folder}: {paths[0]} is {_describe(first)} and {path} is {_describe(pixels)}; "
-                "give all images one size and one mode first, or keep each kind in a folder of its own"
+                f"{folder}: {paths[0]} is {_describe(first)} and {paths[at]} is {_describe(pixels)}; give all one size and one mode: "
+                "--size 64 resizes and crops, --gray or --rgb chooses the mode"
             )
         images[i] = pixels
-    names = tuple(sorted({p.parts[0] for p in paths if len(p.parts) > 1}))
-    loose = sum(len(p.parts) == 1 for p in paths)
-    labels = None if loose else np.array([names.index(p.parts[0]) for p in paths], np.int64)
-    note = f"no labels, because {loose} of the {len(paths)} images in {folder} lie in no sub-folder" if names and loose else ""
-    split = train_test_split(images, labels, Stream(0).split("images"))
-    return Dataset(folder.resolve().name, *split, () if loose else names, note)
 
 
-def _pixels(path: Path) -> np.ndarray:
-    """One image file.   -> (H, W, 1) or (H, W, 3) uint8"""
+def pillow(what: Any) -> Any:
+    """Pillow's modules."""
     try:
-        from PIL import Image, ImageOps
+        import PIL.Image
+        import PIL.ImageColor
+        import PIL.ImageOps
     except ImportError as error:
-        raise UsageError(f'{path}: image files are read with Pillow, which is not installed; pip install "minivae[demos]"') from error
+        raise UsageError(f'{what}: image files are read with Pillow, which is not installed; pip install "minivae[demos]"') from error
+    return PIL
+
+
+def _pixels(path: Path, prepare: Preparation) -> np.ndarray:
+    """One image file.   -> (H, W, 1) or (H, W, 3) uint8"""
+    PIL = pillow(path)
+    Image = PIL.Image
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)  # upright, as every viewer shows it
+            image = PIL.ImageOps.exif_transpose(file)  # upright, as every viewer shows it; of a GIF its first frame
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is no readable image: {error}") from error
+    if image.mode in DEEP:
+        image = Image.fromarray(_eight_bits(np.asarray(image), path))
     if image.mode not in GRAY + COLOUR:
-        raise DataError(f"{path} has Pillow mode {image.mode}; save it with 8 bits a channel, gray or RGB")
-    see_through = "A" in image.mode or "transparency" in image.info
-    if see_through and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-        raise DataError(f"{path} has transparent pixels; flatten it onto a background first")
-    if image.mode in GRAY:
-        return np.asarray(image.convert("L"))[..., None]
-    return np.asarray(image.convert("RGB"))
+        raise DataError(f"{path} has Pillow mode {image.mode}; save it with 8 or 16 bits a channel, gray or RGB")
+    gray = image.mode in GRAY
+    if ("A" in image.mode or "transparency" in image.info) and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        if prepare.background is None:
+            raise DataError(f"{path} has transparent pixels; say what they lie on: --background white")
+        below = Image.new("RGBA", image.size, prepare.background)
+        image = Image.alpha_composite(below, image.convert("RGBA"))
+        gray = gray and len(set(PIL.ImageColor.getrgb(prepare.background)[:3])) == 1
+    image = image.convert("L" if (gray if prepare.mode is None else prepare.mode == "gray") else "RGB")
+    if prepare.size is not None:
+        height, width = prepare.size
+        image = PIL.ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _eight_bits(deep: np.ndarray, path: Path) -> np.ndarray:
+    """16 bits a pixel as 8: 65535 is white, so that round(v / 257)."""
+    if deep.dtype.kind == "f" or deep.min() < 0 or deep.max() > 65535:
+        raise DataError(f"{path} has values from {deep.min():g} to {deep.max():g}; need 8 or 16 bits a pixel")
+    return np.rint(deep / 257).astype(np.uint8)
 
 
 def _describe(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]} {'gray' if pixels.shape[2] == 1 else 'colour'}"
-
-
-def load_array(path: Path) -> Dataset:
-    """A .npy or .npz file of images, (N, H, W) or (N, H, W, C), as uint8, as bool, or as floats in [0, 1].
-
-    Floats are stored as the nearest byte, round(255 x): what a model sees differs from x by up to 1/510.  Files are never
-    unpickled.  An .npz holds `train_images` and `test_images`, with `train_labels` and `test_labels` if there are labels; or
-    `images`, with `labels` if there are; or one array.  Without a split of its own, a tenth goes to the test by a fixed shuffle.
-    """
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is no readable .npy or .npz file of numbers: {error}") from error
-    if len(arrays) == 1:
-        arrays = {"images": next(iter(arrays.values()))}
-    if {"train_images", "test_images"} <= arrays.keys():
-        train = _pair(arrays, "train_", path)
-        return Dataset(path.name, *train, *_pair(arrays, "test_", path))
-    if "images" in arrays:
-        return Dataset(path.name, *train_test_split(*_pair(arrays, "", path), Stream(0).split("images")))
-    keys = ", ".join(arrays) or "nothing"
-    raise DataError(f"{path} holds {keys}; need train_images and test_images, or images, or a single array")
-
-
-def _pair(arrays: dict[str, np.ndarray], part: str, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The images and the labels, if there are any, of one part: all, train_ or test_."""
-    images = _images(arrays[f"{part}images"], f"{path}: {part}images")
-    given = arrays.get(f"{part}labels")
-    if given is None:
-        return images, None
-    if given.shape != (len(images),) or given.dtype.kind not in "iu":
-        raise DataError(f"{path}: {part}labels are {given.dtype} of shape {given.shape}; need integers of shape ({len(images)},)")
-    return images, given.astype(np.int64)
-
-
-def _images(array: np.ndarray, name: str) -> np.ndarray:
-    """-> (N, H, W, C) uint8"""
-    if array.ndim not in (3, 4) or array.size == 0:
-        raise DataError(f"{name} has shape {array.shape}; need (N, H, W) or (N, H, W, C), none of them 0")
-    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
-        raise DataError(f"{name} has shape {array.shape}, which looks like (N, C, H, W); need (N, H, W, C): x.transpose(0, 2, 3, 1)")
-    array = array if array.ndim == 4 else array[..., None]
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype.kind != "f":
-        raise DataError(f"{name} has dtype {array.dtype}; need uint8, bool, or floats in [0, 1]")
-    low, high = float(array.min()), float(array.max())  # NaN if there is one
-    if not (low >= 0 and high <= 1):
-        raise DataError(f"{name} has values from {low:g} to {high:g}; floats must lie in [0, 1], bytes be stored as uint8")
-    images = np.empty(array.shape, np.uint8)
-    for i, image in enumerate(array):  # one by one: a float64 copy of all would take eight times the memory
-        images[i] = np.rint(np.multiply(image, 255, dtype=np.float64))
-    return images

@@ -39,6 +39,7 @@ class Run:
 
     def __init__(self, folder: Path, source: dict[str, Any], trainer: Trainer, device: str):
         self.folder, self.source, self.trainer, self.device = folder, source, trainer, device
+        self.preparation: dict[str, Any] = {}  # what was done to the data, for people to read
         self.asked: dict[str, Any] = {}  # the training's settings in the checkpoint, before others took their place
 
     model = property(lambda self: self.trainer.model)
@@ -75,6 +76,7 @@ class Run:
         trainer = Trainer(model.to(device), training, objective)
         try_out(trainer, data)
         run = cls(folder, source or {"name_or_path": data.name}, trainer, device)
+        run.preparation = data.preparation
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -121,6 +123,7 @@ class Run:
         write_atomically(self.folder / METRICS, lines.encode())
         checkpoint.save(self.folder / CHECKPOINT, arrays, metadata)
         config = {key: metadata[key] for key in ("minivae", "data", "device", "model", "objective", "training")}
+        config["preparation"] = self.preparation
         config |= {"numpy": np.__version__, "python": platform.python_version()}
         write_atomically(self.folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
@@ -134,6 +137,7 @@ class Run:
 
         An epoch that leaves the model unable to tell a finite test loss raises NonFiniteError, and the checkpoint before it stays."""
         trainer, config = self.trainer, self.trainer.config
+        self.preparation = data.preparation
         own = getattr(self.model, "image_shape", data.image_shape)
         if own != data.image_shape:
             raise UsageError(f"{data.name} has images {data.image_shape}, the model was trained on {own}")

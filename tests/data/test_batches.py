@@ -104,8 +104,12 @@ def test_small_sets_still_have_a_test_image():
 def test_a_data_set_checks_its_arrays():
     images, labels = numbered(4), np.zeros(4, np.int64)
     assert Dataset("d", images, labels, images, None).image_shape == (3, 2, 1)
-    with pytest.raises(ShapeError, match=r"d: train images are float32 \(4, 3, 2, 1\)"):
+    with pytest.raises(ShapeError, match=r"d: train images are float64 \(4, 3, 2, 1\)"):
+        Dataset("d", to_float(images).astype(np.float64), labels, images, labels)
+    with pytest.raises(ShapeError, match=r"train images are float32 \(3, 2, 1\), test images uint8 \(3, 2, 1\); need equal"):
         Dataset("d", to_float(images), labels, images, labels)
+    with pytest.raises(ShapeError, match=r"the train mask is bool \(4,\); need bool \(4, 3, 2, 1\)"):
+        Dataset("d", images, labels, images, labels, train_mask=np.ones(4, bool))
     with pytest.raises(ShapeError, match=r"test images are uint8 \(0, 3, 2, 1\)"):
         Dataset("d", images, labels, images[:0], labels[:0])
     with pytest.raises(ShapeError, match=r"test labels are int64 \(3,\); need int64 \(4,\)"):
