@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DATASET",
         nargs="?",
         default="auto",
-        help=f"{', '.join(NAMES)}; a folder of image files; an .npy, .npz or .csv file; IDX or CIFAR-10 files; auto is mnist if it is there",
+        help=f"{', '.join(NAMES)}; a folder of image files; an .npy, .npz or .csv file; IDX or CIFAR-10 files; auto: mnist if it is there",
     )
     group = p.add_argument_group("data of your own")
     group.add_argument("--size", type=int, metavar="PIXELS", help="resize the shorter side of images to it, and cut out the centre")
