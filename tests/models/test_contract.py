@@ -330,7 +330,7 @@ def test_a_strangers_class_is_made_again_by_its_path():
         (Logistic(Stream(0), width=8), "takes width, and has no method config"),  # its default may not be what it was made with
         (Later(Stream(0), 2), "takes depth, options, and has no method config"),
         (LaterVAE((7,), Stream(0), 3.0), "takes image_shape, sharpness, and has no method config"),
-        (Mistaken(Stream(0)), "cannot be made from what its config.* told .*widht"),
+        (Mistaken(Stream(0)), "cannot be made from what its config.* returned .*widht"),
         (type("Local", (Twelve,), {"__qualname__": "f.<locals>.Local"})(Stream(0)), "nobody can import.*pass an instance"),
         (type("Script", (Twelve,), {"__module__": "__main__"})(Stream(0)), "nobody can import.*pass an instance"),
         (type("Gone", (Twelve,), {"__module__": "no.such.place"})(Stream(0)), "cannot be imported.*pass an instance"),
