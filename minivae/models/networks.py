@@ -63,7 +63,7 @@ def networks(
     inputs: int,
     condition: int = 0,
 ) -> Networks:
-    """An encoder that ends in `outputs` numbers an image and a decoder that starts from `inputs`, with `condition` numbers more at the entrance of both."""
+    """An encoder that ends in `outputs` numbers an image and a decoder that starts from `inputs`; `condition` numbers more go into each."""
     hidden = (400,) if hidden is None and arch == "dense" else (256,) if hidden is None else tuple(hidden)
     if min(hidden, default=1) < 1 or (arch in CELLS and not hidden):
         raise UsageError(f"hidden is {hidden}; need at least 1 unit a layer, and for {', '.join(CELLS)} a layer")
