@@ -9,7 +9,9 @@ import ast
 import copy
 import dis
 import functools
+import importlib
 import inspect
+import pkgutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,8 +75,16 @@ def written_in(module: ModuleType) -> Iterator[FunctionType]:
             continue
         for method in vars(value).values() if isinstance(value, type) else [value]:
             method = getattr(method, "fget", None) or getattr(method, "__func__", None) or method
-            if isinstance(method, FunctionType) and method.__module__ == module.__name__ and not method.__name__.startswith("_"):
+            if isinstance(method, FunctionType) and method.__module__ == module.__name__ and not method.__name__.startswith(("_", "<", "check")):
                 yield method
+
+
+def files_of(module: ModuleType) -> Iterator[ModuleType]:
+    """The files of a package, or the module itself."""
+    if not hasattr(module, "__path__"):
+        yield module
+    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+        yield importlib.import_module(f"{module.__name__}.{found.name}")
 
 
 def functions() -> Iterator[tuple[str, FunctionType]]:
@@ -84,7 +94,8 @@ def functions() -> Iterator[tuple[str, FunctionType]]:
     yield from (("engine", function) for function in (engine.unbroadcast, engine._sum))
     yield "dropout", normalization.dropout
     for module in (distributions, objectives, likelihood, surgery):
-        yield from ((module.__name__.rpartition(".")[2], function) for function in written_in(module))
+        name = module.__name__.rpartition(".")[2]
+        yield from ((name, function) for part in files_of(module) for function in written_in(part))
 
 
 def changes(node: ast.AST, returned: bool) -> Iterator[ast.expr]:
@@ -109,7 +120,7 @@ def changes(node: ast.AST, returned: bool) -> Iterator[ast.expr]:
             yield node.operand
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value in (2, 0.5):
         yield ast.Constant(1)
-    if returned:
+    if returned and not isinstance(node, ast.Starred):
         yield ast.UnaryOp(ast.USub(), node)  # type: ignore[arg-type]
 
 

@@ -32,7 +32,7 @@ from hypothesis import HealthCheck, Phase, settings
 from minivae import use_backend
 from tests.mutants import Mutant, mutants, of_ops
 
-DISTRIBUTIONS = [f"tests/test_distributions{part}.py" for part in ("_gradients", "", "_kl", "_samples")]
+DISTRIBUTIONS = [f"tests/test_distributions{part}.py" for part in ("_gradients", "", "_kl", "_closed_forms", "_samples")]
 FAMILIES = {
     "conv": ["tests/ops/test_conv.py"],
     "recurrent": ["tests/ops/test_recurrent.py"],

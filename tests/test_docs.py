@@ -23,7 +23,7 @@ from minivae.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
-PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
+PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), *sorted((REPOSITORY / "docs" / "bring-your-own").glob("*.md"))]
 EXECUTED = re.compile(r"^```{executed}[^\n]*\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 PROGRAM = re.compile(r"^```python\n(.*?)^```\n(?:(?:\s|prints)*^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")

@@ -79,14 +79,14 @@ def kl_monte_carlo(q: Any, p: Any, rng: Stream, samples: int = 1000) -> Estimate
     )
     with no_grad():
         for i in range(1, samples + 1):
-            ratio = to_device(data_of(log_ratio_at(q, p, q.sample(rng))), "cpu").astype(np.float64)
+            ratio = to_device(data_of(log_q_over_p(q, p, q.sample(rng))), "cpu").astype(np.float64)
             deviation = ratio - mean
             mean = mean + deviation / i
             squares = squares + deviation * (ratio - mean)
     return Estimate(mean, np.sqrt(squares / (samples - 1) / samples))
 
 
-def log_ratio_at(q: Any, p: Any, z: Value) -> Tensor:
+def log_q_over_p(q: Any, p: Any, z: Value) -> Tensor:
     """log q(z) - log p(z).     z (..., *batch, *event) -> (..., *batch)"""
     log_q, log_p = q.log_prob(z), p.log_prob(z)
     if log_q.shape != log_p.shape and log_q.shape and log_p.shape:
@@ -111,7 +111,7 @@ def kl_at(q: Any, p: Any, z: Value) -> Tensor:
         return kl(q, p)
     if pair in _estimates:
         return event_sum(_estimates[pair](q, p, z), q.event_ndim)
-    return log_ratio_at(q, p, z)
+    return log_q_over_p(q, p, z)
 
 
 def kl_terms_at(q: Any, p: Any, z: Value) -> Tensor:
@@ -123,7 +123,7 @@ def kl_terms_at(q: Any, p: Any, z: Value) -> Tensor:
         return kl_terms(q, p)
     if pair in _estimates:
         return _estimates[pair](q, p, z)
-    return log_ratio_at(terms_of(q), terms_of(p), z)
+    return log_q_over_p(terms_of(q), terms_of(p), z)
 
 
 def sample_and_kl(q: Any, p: Any, rng: Stream) -> tuple[Tensor, Tensor]:

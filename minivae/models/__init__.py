@@ -51,13 +51,13 @@ def build(description: dict[str, Any], rng: Stream) -> Any:
         needs = inspect.signature(kind).parameters
         unknown = sorted(needs.keys() - {"rng"}) if not _tells_all(kind) else []
         if unknown:
-            raise UsageError(f"{name} takes {', '.join(unknown)}, and has no method config() that tells them; give it one, or {instead}")
+            raise UsageError(f"{name} takes {', '.join(unknown)}, and has no method config() that returns them; give it one, or {instead}")
         if "rng" in needs:
             arguments["rng"] = rng
         try:
             inspect.signature(kind).bind(**arguments)
         except TypeError as error:
-            raise UsageError(f"{name} cannot be made from what its config() told ({error}); mend that, or {instead}") from error
+            raise UsageError(f"{name} cannot be made from what its config() returned ({error}); mend that, or {instead}") from error
         return kind(**arguments)
     if name not in MODELS:
         raise UsageError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
@@ -65,9 +65,9 @@ def build(description: dict[str, Any], rng: Stream) -> Any:
 
 
 def describe(model: Any) -> dict[str, Any]:
-    """What `build` makes the same architecture of: a name or the path of a class, and the arguments that its config() tells.
+    """What `build` makes the same architecture of: a name or the path of a class, and the arguments that its config() returns.
 
-    Without arguments where nobody tells them: there is no config(), or the networks are somebody's own."""
+    Without arguments where nobody knows them: there is no config(), or the networks are somebody's own."""
     kind = type(model)
     name = next((name for name, known in MODELS.items() if known is kind), None) or path_of(kind)
     if getattr(model, "arch", "") == "own":

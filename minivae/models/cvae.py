@@ -34,7 +34,7 @@ def condition_rows(c: Any, size: int, dtype: Any) -> Any:
 
 
 class CVAE(VAE):
-    """A VAE with a condition beside the image: a label, or any numbers, such as a part of the image.
+    """A VAE with a condition of each image: a label, or any numbers, such as a part of the image.
 
     `model.condition(c)` is a model like any other: `elbo(model.condition(labels), x, rng)`.
 

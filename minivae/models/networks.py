@@ -1,7 +1,7 @@
 """What stands between an image and its code: the encoder, and the decoder as its mirror image, in three kinds.
 
-An encoder is layers that make an image one row of features, then layers for that row: what the model is told beside the image, the
-condition, joins the features there.
+An encoder is layers that make an image one row of features, then layers for that row: a condition, if there is one, joins the features
+there.
 """
 
 import math
@@ -63,7 +63,7 @@ def networks(
     inputs: int,
     condition: int = 0,
 ) -> Networks:
-    """An encoder that ends in `outputs` numbers an image and a decoder that starts from `inputs`, each told `condition` more."""
+    """An encoder that ends in `outputs` numbers an image and a decoder that starts from `inputs`; `condition` numbers more go into each."""
     hidden = (400,) if hidden is None and arch == "dense" else (256,) if hidden is None else tuple(hidden)
     if min(hidden, default=1) < 1 or (arch in CELLS and not hidden):
         raise UsageError(f"hidden is {hidden}; need at least 1 unit a layer, and for {', '.join(CELLS)} a layer")
@@ -88,12 +88,12 @@ def networks(
         decoder.append(Reshape(*sizes[-1], depths[-1]))
         width = math.prod(sizes[-1]) * depths[-1]
     join = len(encoder)
-    told = condition
+    more = condition
     for i, units in enumerate(hidden):
-        encoder.append(Dense(width + told, units, rng, activation))
+        encoder.append(Dense(width + more, units, rng, activation))
         decoder.append(Dense(units, width, rng, activation if i or arch == "conv" else None))
-        width, told = units, 0
-    encoder.append(Dense(width + told, outputs, rng))
+        width, more = units, 0
+    encoder.append(Dense(width + more, outputs, rng))
     decoder.append(Dense(inputs + condition, width, rng, activation if hidden or arch == "conv" else None))
     return Networks(Sequential(*encoder), Sequential(*reversed(decoder)), join, hidden, widths)
 

@@ -46,7 +46,7 @@ class VAE(Module):
     """
 
     parameters_each = 2  # numbers that the encoder predicts of each latent
-    condition_size = 0  # numbers beside the image
+    condition_size = 0  # numbers of the condition of an image
     top = 0  # latents that it does not see: those above others
 
     def __init__(

@@ -177,7 +177,9 @@ def bernoulli_log_prob_numba_vjp(g, residual, logits, x, shape, needs):
     if residual is None:
         return bernoulli_log_prob_vjp(g, logits, x, shape, needs)
     glogits = kernels.bernoulli_log_prob_vjp(g.reshape(-1), residual).reshape(shape)
-    return glogits, per_event(g, shape) * logits if needs[1] else None
+    # g times the logits, by the kernel of g times the residual: a recording repeats kernels alone
+    gx = kernels.bernoulli_log_prob_vjp(g.reshape(-1), logits.reshape(residual.shape)).reshape(shape) if needs[1] else None
+    return glogits, gx
 
 
 def _rows(a, event_ndim):
