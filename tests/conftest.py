@@ -4,6 +4,7 @@ import functools
 import os
 from pathlib import Path
 
+import numba
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -53,7 +54,19 @@ PROOF = (
 )
 
 
+FIRST = ("test_demos", "kernels/test_gemm", "test_docs", "test_readme", "training/")  # what takes long: else one process waits for it
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # several processes share the cores: threads of theirs would only wait for each other.  A test that is about threads asks for them
+    numba.set_num_threads(1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((i for i, start in enumerate(FIRST) if path.startswith(start)), len(FIRST))
+
+    items.sort(key=place)  # stable: what is not named stays in its order
     for item in items:
         if item.path.relative_to(Path(__file__).parent).as_posix().startswith(PROOF):
             item.add_marker("proof")

@@ -75,7 +75,11 @@ def written_in(module: ModuleType) -> Iterator[FunctionType]:
             continue
         for method in vars(value).values() if isinstance(value, type) else [value]:
             method = getattr(method, "fget", None) or getattr(method, "__func__", None) or method
-            if isinstance(method, FunctionType) and method.__module__ == module.__name__ and not method.__name__.startswith(("_", "<", "check")):
+            if (
+                isinstance(method, FunctionType)
+                and method.__module__ == module.__name__
+                and not method.__name__.startswith(("_", "<", "check"))
+            ):
                 yield method
 
 

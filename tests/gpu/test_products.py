@@ -100,7 +100,7 @@ def batches(draw):
 
 
 @PRECISIONS
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(batches(), st.integers(0, 2**32))
 @example([(130, 65), (65,)], 0)
 @example([(65,), (65, 3)], 0)
