@@ -25,7 +25,8 @@ def fit(model: Any, data: Any, objective: Objective | None = None, progress: boo
     images, labels, test, test_labels = arrays_of(data)
     trainer = Trainer(model, TrainingConfig(**config), objective)
     n, last = len(images), trainer.config.epochs
-    with tqdm(total=n * last, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True) as bar:
+    quiet = {} if progress else {"disable": True}
+    with tqdm(total=n * last, unit=" images", unit_scale=True, dynamic_ncols=True, **quiet) as bar:
 
         def step(done: int, loss: float) -> None:
             bar.set_description(f"epoch {trainer.epochs_done + 1}/{last}", refresh=False)
