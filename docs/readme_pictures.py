@@ -3,13 +3,11 @@
 A map of the digits and draws from a model of 20 latents, both trained here, in two minutes; and the table of docs/performance.md as a plot.
 """
 
-import io
 import re
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 import minivae as mv
 
@@ -91,14 +89,7 @@ def table(text: str) -> dict[str, tuple[str, float, float, float]]:
     return rows
 
 
-def write(name: str, figure: Figure) -> None:
-    """A PNG of 96 colours, which is a third of the bytes."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=100)
-    Image.open(png).convert("RGB").quantize(96).save(PICTURES / f"{name}.png", optimize=True)
-
-
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     for name, make in (("speed", speed), ("map", latent_map), ("samples", samples)):
-        write(name, make())
+        make().savefig(PICTURES / f"{name}.png", dpi=85)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from minivae import ShapeError, Stream, Tensor, UsageError, gradients, no_grad, ops
+import minivae as mv
+from minivae import ShapeError, Stream, Tensor, UsageError, gradients, nn, no_grad, ops
 from minivae.nn import (
     ACTIVATIONS,
     FUSED,
@@ -296,3 +297,18 @@ def test_a_fused_activation_is_the_activation(activation):
         fused = layer(x).data
         layer.activation = None
         np.testing.assert_allclose(fused, ACTIVATIONS[activation](layer(x)).data, rtol=1e-6)
+
+
+def test_any_function_of_a_tensor_is_an_activation():
+    def bent(x):
+        return mv.ops.tanh(x) + x * 0.1
+
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype(np.float32)
+    for layer, plain in (
+        (nn.Dense(3, 4, mv.Stream(0), bent), nn.Dense(3, 4, mv.Stream(0))),
+        (nn.Conv2d(3, 4, mv.Stream(0), activation=bent), nn.Conv2d(3, 4, mv.Stream(0))),
+        (nn.ConvTranspose2d(3, 4, mv.Stream(0), activation=bent), nn.ConvTranspose2d(3, 4, mv.Stream(0))),
+    ):
+        np.testing.assert_array_equal(layer(x).data, bent(plain(x)).data)
+    with pytest.raises(UsageError, match="or give a function of a Tensor"):
+        nn.Dense(3, 4, mv.Stream(0), "bent")

@@ -26,15 +26,24 @@ ACTIVATIONS: dict[str | None, Callable[..., Any]] = {
 FUSED = (None, "relu", "tanh", "sigmoid")  # the layers' ops end with these
 
 
-def check_activation(name: str | None) -> None:
-    if name not in ACTIVATIONS:
-        raise UsageError(f"activation {name!r} is unknown; choose one of {', '.join(map(str, ACTIVATIONS))}")
+Activate = str | Callable[..., Any] | None  # by name, or any function of a Tensor
+
+
+def check_activation(activation: Activate) -> None:
+    if not callable(activation) and activation not in ACTIVATIONS:
+        raise UsageError(
+            f"activation {activation!r} is unknown; choose one of {', '.join(map(str, ACTIVATIONS))}, or give a function of a Tensor"
+        )
+
+
+def activated(y: Any, activation: Activate) -> Any:
+    return activation(y) if callable(activation) else ACTIVATIONS[activation](y)
 
 
 class Dense(Module):
     """y = act(x w + b).     (..., inputs) -> (..., outputs)"""
 
-    def __init__(self, inputs: int, outputs: int, rng: Stream, activation: str | None = None):
+    def __init__(self, inputs: int, outputs: int, rng: Stream, activation: Activate = None):
         check_activation(activation)
         self.w = uniform_init(rng, (inputs, outputs), inputs)
         self.b = uniform_init(rng, (outputs,), inputs)
@@ -43,14 +52,14 @@ class Dense(Module):
     def forward(self, x: Any) -> Tensor:
         if self.activation in FUSED:
             return ops.dense(x, self.w, self.b, self.activation)
-        return ACTIVATIONS[self.activation](ops.dense(x, self.w, self.b))
+        return activated(ops.dense(x, self.w, self.b), self.activation)
 
 
 class Conv2d(Module):
     """A convolution with bias and activation.     (N, H, W, inputs) -> (N, OH, OW, outputs)"""
 
     def __init__(
-        self, inputs: int, outputs: int, rng: Stream, kernel: Any = 3, stride: Any = 1, padding: Any = 0, activation: str | None = None
+        self, inputs: int, outputs: int, rng: Stream, kernel: Any = 3, stride: Any = 1, padding: Any = 0, activation: Activate = None
     ):
         check_activation(activation)
         height, width = pair(kernel)
@@ -61,7 +70,7 @@ class Conv2d(Module):
     def forward(self, x: Any) -> Tensor:
         fused = self.activation in FUSED
         y = ops.conv2d(x, self.w, self.b, stride=self.stride, padding=self.padding, activation=self.activation if fused else None)
-        return y if fused else ACTIVATIONS[self.activation](y)
+        return y if fused else activated(y, self.activation)
 
 
 class ConvTranspose2d(Module):
@@ -79,7 +88,7 @@ class ConvTranspose2d(Module):
         stride: Any = 1,
         padding: Any = 0,
         size: Any = None,
-        activation: str | None = None,
+        activation: Activate = None,
     ):
         check_activation(activation)
         height, width = pair(kernel)
@@ -94,7 +103,7 @@ class ConvTranspose2d(Module):
         y = ops.conv_transpose2d(
             x, self.w, self.b, stride=self.stride, padding=self.padding, size=self.size, activation=self.activation if fused else None
         )
-        return y if fused else ACTIVATIONS[self.activation](y)
+        return y if fused else activated(y, self.activation)
 
 
 class BatchNorm(Module):
