@@ -27,7 +27,7 @@ LAYERS = [  # lowest first: a room may import what stands on an earlier line
     ["training", "evaluate", "compress"],
     ["runs", "inference"],
     ["bugs"],
-    ["plots"],
+    ["plots", "explorer"],
     ["cli"],
     ["__main__"],
     ["__init__"],  # the front door: it shows what is inside, and nobody inside goes out to come in

@@ -10,11 +10,23 @@ from .binaries import idx_pairs, load_cifar, load_idx
 from .dataset import Batch, Dataset, batch_indices, batches, binarize, to_float
 from .download import cache_folder
 from .images import load_folder, preparation
-from .sources import SOURCES, Ask
+from .sources import SOURCES, Ask, sprites_chosen
 from .sprites import Sprites
 from .tables import load_csv
 
-__all__ = ["NAMES", "Batch", "Dataset", "Sprites", "batch_indices", "batches", "binarize", "cache_folder", "load", "to_float"]
+__all__ = [
+    "NAMES",
+    "Batch",
+    "Dataset",
+    "Sprites",
+    "batch_indices",
+    "batches",
+    "binarize",
+    "cache_folder",
+    "load",
+    "sprites_chosen",
+    "to_float",
+]
 
 NAMES = tuple(SOURCES)
 

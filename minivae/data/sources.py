@@ -151,10 +151,16 @@ def digits5k(ask: Ask) -> Dataset:
 def sprites(ask: Ask) -> Dataset:
     """55,000 of the 737,280 sprites, drawn here and always the same ones: 50,000 to train, 5,000 to test.  The label is the shape."""
     every = Sprites()
-    train, test = np.split(Stream(0).split("sprites").permutation(len(every))[:55_000], [50_000])
+    train, test = sprites_chosen()
     labels = every.factors(train)[:, 0], every.factors(test)[:, 0]
     note = f"sprites: a fixed random choice of {len(train):,} + {len(test):,} of all {len(every):,} images"
     return Dataset("sprites", every.images(train), labels[0], every.images(test), labels[1], SHAPES, note)
+
+
+def sprites_chosen() -> tuple[np.ndarray, np.ndarray]:
+    """The indices of those sprites, to train and to test: Sprites().factors(...) of them are what made each image."""
+    train, test = np.split(Stream(0).split("sprites").permutation(len(Sprites()))[:55_000], [50_000])
+    return train, test
 
 
 def auto(ask: Ask) -> Dataset:

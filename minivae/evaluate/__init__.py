@@ -8,15 +8,19 @@ from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
+from .roles import Role, appearance, correlation_ratio, roles
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [
     "DCI",
     "Gaps",
+    "Role",
     "Surgery",
     "active_units",
+    "appearance",
     "best_gaussian",
     "beta_vae_score",
+    "correlation_ratio",
     "dci",
     "elbo_surgery",
     "estimators",
@@ -28,6 +32,7 @@ __all__ = [
     "mutual_information",
     "nearest",
     "precision_coverage",
+    "roles",
     "sap",
     "slant",
     "thickness",
