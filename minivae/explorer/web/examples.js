@@ -3,12 +3,12 @@
 import { $, paint, thumb } from "./paint.js";
 import { lerp, slerp } from "./geometry.js";
 
-const SHOWN = 60;
+const EXAMPLES_SHOWN = 60;
 const STEPS = 9;
 
 export function mountExamples(app) {
   const place = $("examples");
-  const buttons = Array.from({ length: Math.min(SHOWN, app.page.data.count) }, (_, i) => {
+  const buttons = Array.from({ length: Math.min(EXAMPLES_SHOWN, app.page.data.count) }, (_, i) => {
     const button = thumb(app.nameOf(i), () => app.choose(i));
     paint(button.firstChild, app.test(i), app.shape, app.range);
     return button;
