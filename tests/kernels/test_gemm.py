@@ -210,7 +210,7 @@ def test_shapes_that_do_not_fit_are_told():
         gemm(a, a)
     with pytest.raises(ShapeError, match="bias"):
         gemm(a, a, transpose_b=True, bias=np.zeros(4, np.float32))
-    with pytest.raises(ShapeError, match="softmax"):
+    with pytest.raises(UsageError, match="softmax"):
         gemm(a, a, transpose_b=True, activation="softmax")
 
 

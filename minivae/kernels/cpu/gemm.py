@@ -11,11 +11,11 @@ import numba
 import numpy as np
 
 from ...errors import ShapeError
+from ..checks import activation_code
 from .epilogue import (
     FLOAT32,
     ONE,
     ZEROS,
-    activation_code,
     add_parts,
     as_float32,
     partial_sums,

@@ -15,11 +15,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from ..checks import Padding, Pair
 from .epilogue import apply_activation
 from .gemm import workers_for
 from .jit import device, intrinsic, kernel, scratch
 from .panels import SWEEP_BUFFER, pack, sweep
-from .patches import Padding, Pair
 from .tile import LANES, ROWS, WIDTH
 
 BLOCK = 512  # pixels of g
