@@ -5,6 +5,7 @@ shows everything, and the errors, which everybody raises, are not drawn.
 """
 
 import ast
+import itertools
 from html import escape
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def layout(graph: Graph) -> tuple[list[list[str]], list[tuple[str, ...]]]:
             ways.append((room, *between, to))
     beside: dict[str, list[str]] = {}
     for way in ways:
-        for a, b in zip(way, way[1:], strict=False):
+        for a, b in itertools.pairwise(way):
             beside.setdefault(a, []).append(b)
             beside.setdefault(b, []).append(a)
     for sweep in range(24):
@@ -119,7 +120,7 @@ def drawing() -> None:
     for way in ways:
         (x, y), *_, (end_x, end_y) = points = [at[place] for place in way]
         path = f"M{x:.0f} {y + HEIGHT:.0f}"
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in itertools.pairwise(points):
             low = y1 - 3 if (x1, y1) == (end_x, end_y) else y1
             path += f" C{x0:.0f} {y0 + HEIGHT + 14:.0f} {x1:.0f} {low - 14:.0f} {x1:.0f} {low:.0f}"
             path += "" if (x1, y1) == (end_x, end_y) else f" V{y1 + HEIGHT:.0f}"

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from minivae.errors import ShapeError
+from minivae.errors import ShapeError, UsageError
 from minivae.kernels.cpu.epilogue import activation_gradient, bias_gradient
 from minivae.kernels.cpu.gemm import CHUNK, DEPTH, PARALLEL_FROM, dense_forward, dense_vjp, gemm
 from minivae.kernels.cpu.tile import ROWS, WIDTH
