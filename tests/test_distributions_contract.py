@@ -179,6 +179,15 @@ def test_the_standard_error_is_one():
     assert stats.kstest((value - 0.5) / error, stats.norm.cdf).pvalue > 1e-4
 
 
+def test_an_estimate_is_the_mean_of_its_draws():
+    q, p, rng = Triangle(Tensor(CENTRE)), StandardGaussian(2), Stream(5)
+    draws = [q.sample(rng) for _ in range(7)]
+    ratios = np.array([q.log_prob(z).data - p.log_prob(z).data for z in draws], np.float64)
+    value, error = kl_monte_carlo(q, p, Stream(5), 7)
+    assert_allclose(value, ratios.mean(axis=0), rtol=1e-6)
+    assert_allclose(error, ratios.std(axis=0, ddof=1) / math.sqrt(7), rtol=1e-5)
+
+
 def test_an_error_that_is_far_smaller_than_its_value():
     """Squares of a million, summed in float64, would leave none of its digits."""
     q = Gaussian(np.array([[1e6]]), np.array([[-30.0]]))
