@@ -34,6 +34,7 @@ from tests.mutants import Mutant, mutants, of_ops
 
 DISTRIBUTIONS = [f"tests/test_distributions{part}.py" for part in ("_gradients", "", "_kl", "_closed_forms", "_contract", "_samples")]
 FAMILIES = {
+    "arithmetic": ["tests/ops/test_faults.py"],
     "conv": ["tests/ops/test_conv.py"],
     "recurrent": ["tests/ops/test_recurrent.py"],
     "normalization": ["tests/test_nn.py"],
