@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -78,29 +78,60 @@ def _one_at_a_time(compiled: Callable) -> Callable:
 Call = tuple[Callable, tuple]
 
 
+class TimedCall(NamedTuple):
+    function: Callable  # as it was written
+    arguments: tuple
+    seconds: float
+
+
+@contextmanager
+def _instead(call: Callable) -> Iterator[None]:
+    """Inside the block, call(kernel, plain call, arguments) stands for every call of a kernel from this thread."""
+    thread = threading.get_ident()
+    dispatcher: Any = type(_kernels[0])
+
+    class Watched(dispatcher):
+        def __call__(self, *arguments: Any) -> Any:
+            plain = super().__call__
+            return call(self, plain, arguments) if threading.get_ident() == thread else plain(*arguments)
+
+    plain = [type(k) for k in _kernels]
+    for k in _kernels:
+        k.__class__ = Watched
+    try:
+        yield
+    finally:
+        for k, kind in zip(_kernels, plain, strict=True):
+            k.__class__ = kind
+
+
+@contextmanager
+def timed() -> Iterator[list[TimedCall]]:
+    """Inside the block, every call of a kernel from this thread is timed, and appended to the list that the block is given."""
+    calls: list[TimedCall] = []
+
+    def call(kernel: Any, plain: Callable, arguments: tuple) -> Any:
+        start = time.perf_counter()
+        result = plain(*arguments)
+        calls.append(TimedCall(kernel.py_func, arguments, time.perf_counter() - start))
+        return result
+
+    with _instead(call):
+        yield calls
+
+
 @contextmanager
 def recorded() -> Iterator[list[Call]]:
     """Inside the block, every call of a kernel from this thread is also appended to the list that the block is given, as (kernel,
     arguments): calling them again repeats the work on the same arrays.  Outside of such blocks a call costs nothing more."""
     calls: list[Call] = []
-    thread = threading.get_ident()
 
-    dispatcher: Any = type(_kernels[0])
+    def call(kernel: Any, plain: Callable, arguments: tuple) -> Any:
+        calls.append((kernel, arguments))
+        return plain(*arguments)
 
-    class Recording(dispatcher):
-        def __call__(self, *arguments: Any) -> Any:
-            if threading.get_ident() == thread:
-                calls.append((self, arguments))
-            return super().__call__(*arguments)
-
-    plain = [type(k) for k in _kernels]
-    for k in _kernels:
-        k.__class__ = Recording
-    try:
+    with _instead(call):
         yield calls
-    finally:
-        for k, kind in zip(_kernels, plain, strict=True):
-            k.__class__ = kind
 
 
 def repeat(calls: list[Call]) -> None:
