@@ -119,7 +119,7 @@ def _plan_runs(plan: Plan, N: int, workers: int) -> np.ndarray:
     """The runs of tiles over the pixels of N images, phase by phase in each group of images."""
     images = plan.geometry[4]
     whole, rest = (sum(-(-n * int(pixels) // ROWS) for pixels in plan.phases[:, 1]) for n in (images, N % images))
-    return runs(N // images * whole + rest, workers, max(1, whole // 4))
+    return runs(N // images * whole + rest, workers, max(1, whole // 4), whole)
 
 
 def correlate(plan: Plan, x: np.ndarray, w: np.ndarray, w_stride: int, bias: np.ndarray, activation: int, y: np.ndarray) -> None:
@@ -223,6 +223,6 @@ def sum_over_pixels(plan: Plan, x: np.ndarray, g: np.ndarray) -> np.ndarray:
     workers = workers_for(g.size * K)
     buffers = scratch("images", workers, SWEEP_BUFFER + WIDTH + 2 * K + 2 * DEPTH + DEPTH * WIDTH + plan.padded_floats)
     tiles = -(-K // ROWS)  # of a part
-    work = runs(parts * tiles, workers, max(1, tiles // 4))
+    work = runs(parts * tiles, workers, max(1, tiles // 4), tiles)
     _weight_gradient(work, counters(), x, g, plan.geometry, plan.columns, plan.rows, partial, gw, buffers, workers)
     return gw

@@ -105,7 +105,8 @@ _serial_gemm = _gemm.__wrapped__  # a call that stays on one thread needs no loc
 
 def product_runs(M: int, N: int, K: int, workers: int) -> np.ndarray:
     """The runs of tiles of an (M, N) matrix of sums over K."""
-    return runs(-(-M // ROWS) * -(-N // WIDTH), workers, -(-WORK // (ROWS * WIDTH * max(K, 1))))
+    tiles = -(-M // ROWS)
+    return runs(tiles * -(-N // WIDTH), workers, -(-WORK // (ROWS * WIDTH * max(K, 1))), min(tiles, CHUNK_TILES))
 
 
 def workers_for(multiply_adds: int) -> int:
