@@ -3,8 +3,8 @@
 
 How many multiply-adds of float32 numbers do the cores do, when nothing else is asked of them?  ``python demos/peak.py --out peak`` says it.
 
-A loop of chains v = v x + y, each in a vector register of its own: no load, no store (``minivae/kernels/cpu/peak.py``).  What is measured is
-what a kernel can be compared with, turbo, shared caches and virtual cores included.
+A loop of chains v = v x + y, each in a vector register of its own: no load, no store (``minivae/kernels/cpu/peak.py``).  What is measured
+is what a kernel can be compared with, turbo, shared caches and virtual cores included.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from .models import VAE
 from .nn import Module
 from .objectives import Objective, elbo
 from .penalties import gradient_penalty, r1_penalty
+from .profiling import profile
 from .random import Stream
 from .replay import captured
 from .runs import Run, load, save
@@ -57,6 +58,7 @@ __all__ = [
     "objectives",
     "ops",
     "plots",
+    "profile",
     "quadrature",
     "r1_penalty",
     "save",

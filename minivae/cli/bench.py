@@ -10,8 +10,9 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -23,6 +24,7 @@ from ..kernels.cpu.jit import cpu
 from ..kernels.cpu.tile import ROWS, WIDTH
 from ..models import VAE
 from ..objectives import elbo, iwae
+from ..profiling import profile
 from ..random import Stream
 from ..replay import captured
 from ..runs import write_atomically
@@ -206,6 +208,20 @@ def machine() -> dict[str, Any]:
     }
 
 
+def show_profiles(names: Sequence[str], folder: Path) -> None:
+    """Print each workload's kernels, and draw them under the roof of this machine."""
+    from ..plots.roofline import roofline  # Matplotlib
+
+    for name in names:
+        w, rng = WORKLOADS[name], Stream(0)
+        x = (rng.split("images").uniform((w.batch, *w.image)) < 0.3).astype(np.float32)
+        found = profile(training_step(w, vae(w, rng.split("weights")), x, rng.split("noise")))
+        print(f"\n{name}, batch {w.batch}\n{found}")
+        folder.mkdir(parents=True, exist_ok=True)
+        roofline(found, f"A training step of {name}: its products").savefig(folder / f"{name}.png", dpi=120)
+        print(folder / f"{name}.png", flush=True)
+
+
 def bench_command(options: argparse.Namespace, device: str | None) -> None:
     """Print the time of a training step, workload by workload."""
     if not (options.seconds > 0 and math.isfinite(options.seconds)):
@@ -216,6 +232,9 @@ def bench_command(options: argparse.Namespace, device: str | None) -> None:
         f"threads: {found['threads']}, register tile: {ROWS} x {WIDTH} floats"
     )
     announce_compiling()
+    if options.profile is not None:
+        show_profiles(options.workload or list(WORKLOADS), options.profile)
+        return
     print("one training step: noise, forward, objective, gradients, Adam; float32")
     print(f"{'workload':9s}{'batch':>6s}{'ms':>10s}  10th to 90th percentile{'images/s':>12s}{'GFLOP/s':>9s}", flush=True)
     rows = {}

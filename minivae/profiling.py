@@ -29,6 +29,7 @@ PRODUCTS: dict[str, Callable[..., int]] = {
     "_weight_gradient": lambda g, taps, **_: g.size * len(taps),
     "_multiply_and_scatter": lambda g, gx, kernel_size, **_: g.size * kernel_size[0] * kernel_size[1] * gx.shape[3],
 }
+SMALL = 0.002  # of a step: calls below it share a line of the table
 WORKSPACE = {"buffers", "buffer", "counters", "runs", "x_runs", "w_runs", "partial", "packed", "tables", "rows", "c_rows", "columns"}
 WORKSPACE |= {"weights", "phases", "taps", "pixels", "zeros", "one", "no_bias", "layout", "addresses"}  # small, or in a cache
 
@@ -41,6 +42,7 @@ def _correlated(N: int, O: int, images: int, phases: np.ndarray) -> int:
 class Line:
     """One call of a kernel in every step."""
 
+    number: int  # among the calls of the step
     kernel: str
     shapes: str  # of its largest arrays
     seconds: float  # median over the steps
@@ -68,19 +70,22 @@ class Profile:
         return max(line.flops / self.peak, line.bytes / self.bandwidth)
 
     def __str__(self) -> str:
-        head = f"{'kernel':22s}{'shapes':34s}{'ms':>9s}{'best':>9s}{'share':>7s}{'GFLOP/s':>9s}{'GB/s':>7s}{'of the roof':>13s}"
-        rows = [head]
-        for line in sorted(self.lines, key=lambda line: -line.seconds):
+        head = f"{'kernel':22s}{'its largest arrays':30s}{'ms':>9s}{'best':>9s}{'share':>7s}{'GFLOP/s':>9s}{'GB/s':>7s}{'of the roof':>13s}"
+        rows, small = [head], [line for line in self.lines if line.seconds < SMALL * self.seconds]
+        for line in sorted(set(self.lines) - set(small), key=lambda line: -line.seconds):
             rate = f"{line.flops / line.seconds / 1e9:9.1f}" if line.flops else f"{'':9s}"
             rows.append(
-                f"{line.kernel:22s}{line.shapes:34s}{1e3 * line.seconds:9.3f}{1e3 * line.best:9.3f}{line.seconds / self.seconds:7.1%}{rate}"
+                f"{line.kernel:22s}{line.shapes:30s}{1e3 * line.seconds:9.3f}{1e3 * line.best:9.3f}{line.seconds / self.seconds:7.1%}{rate}"
                 f"{line.bytes / line.seconds / 1e9:7.1f}{self.floor(line) / line.seconds:13.0%}"
             )
-        rows.append(f"{'between the kernels':56s}{1e3 * self.rest:9.3f}{'':9s}{self.rest / self.seconds:7.1%}")
-        rows.append(f"{'a step':56s}{1e3 * self.seconds:9.3f}")
+        if small:
+            together = sum(line.seconds for line in small)
+            rows.append(f"{f'{len(small)} shorter calls':52s}{1e3 * together:9.3f}{'':9s}{together / self.seconds:7.1%}")
+        rows.append(f"{'between the kernels':52s}{1e3 * self.rest:9.3f}{'':9s}{self.rest / self.seconds:7.1%}")
+        rows.append(f"{'a step':52s}{1e3 * self.seconds:9.3f}")
         rows.append(
             f"this machine, {numba.get_num_threads()} threads: {self.peak / 1e9:.0f} GFLOP/s from registers, "
-            f"{self.bandwidth / 1e9:.1f} GB/s from memory"
+            f"{self.bandwidth / 1e9:.1f} GB/s from memory (a cache gives more)"
         )
         return "\n".join(rows)
 
@@ -106,9 +111,7 @@ def profile(step: Callable[[], Any], repeats: int = 60) -> Profile:
                 f"profile: one step called {len(names)} kernels, another {len(others)}, or others; need a step that does the same each time"
             )
     seconds = np.array([[call.seconds for call in calls] for calls in steps]).reshape(repeats, len(names))
-    lines = [
-        _line(call, median, best) for call, median, best in zip(steps[-1], np.median(seconds, axis=0), seconds.min(axis=0), strict=False)
-    ]
+    lines = [_line(n, call, float(np.median(seconds[:, n])), float(seconds[:, n].min())) for n, call in enumerate(steps[-1])]
     return Profile(tuple(lines), float(np.median(totals)), *machine())
 
 
@@ -118,7 +121,7 @@ def machine() -> tuple[float, float]:
     return 1e9 * peak(numba.get_num_threads(), 0.3), 1e9 * bandwidth(0.5)
 
 
-def _line(call: Any, median: float, best: float) -> Line:
+def _line(n: int, call: Any, median: float, best: float) -> Line:
     names = list(inspect.signature(call.function).parameters)
     given = dict(zip(names, call.arguments, strict=True))
     arrays = {name: a for name, a in given.items() if isinstance(a, np.ndarray) and name not in WORKSPACE}
@@ -129,4 +132,4 @@ def _line(call: Any, median: float, best: float) -> Line:
     largest = sorted(arrays.values(), key=lambda a: -a.size)[:2]
     shapes = " ".join("x".join(map(str, a.shape)) for a in largest)
     name = call.function.__name__.strip("_").removesuffix("_parallel")
-    return Line(name, shapes, float(median), float(best), 2 * int(products(**given)) if products else 0, memory)
+    return Line(n, name, shapes, median, best, 2 * int(products(**given)) if products else 0, memory)
