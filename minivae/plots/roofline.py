@@ -20,14 +20,19 @@ def roofline(profile: Any, title: str = "") -> Figure:
     ax = calm(figure.add_subplot())
     ridge = profile.peak / profile.bandwidth
     intensity = [line.flops / line.bytes for line in lines]
-    span = np.geomspace(min([ridge / 20, *intensity]) / 2, max([ridge * 20, *intensity]) * 2, 200)
+    span = np.geomspace(min([ridge / 8, *intensity]) / 2, max([ridge * 20, *intensity]) * 2, 200)
     ax.plot(span, np.minimum(profile.peak, span * profile.bandwidth) / 1e9, color=INK, linewidth=1.4)
     ax.annotate(
         f"{profile.peak / 1e9:.0f} GFLOP/s", (span[-1], profile.peak / 1e9), (0, 5), textcoords="offset points", ha="right", fontsize=SMALL
     )
-    low = span[12]
+    low = span[40]
     ax.annotate(
-        f"{profile.bandwidth / 1e9:.0f} GB/s", (low, low * profile.bandwidth / 1e9), (-2, 12), textcoords="offset points", fontsize=SMALL
+        f"{profile.bandwidth / 1e9:.0f} GB/s",
+        (low, low * profile.bandwidth / 1e9),
+        (-8, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=SMALL,
     )
     rates = [line.flops / line.seconds / 1e9 for line in lines]
     areas = [900 * line.seconds / profile.seconds + 8 for line in lines]
@@ -39,7 +44,7 @@ def roofline(profile: Any, title: str = "") -> Figure:
             continue
         shown.append(place)
         text = f"{line.kernel} {line.shapes.split()[0]}"
-        ax.annotate(text, (x, y), (9, -13), textcoords="offset points", fontsize=SMALL, color=INK)
+        ax.annotate(text, (x, y), (-10, -15), textcoords="offset points", ha="right", fontsize=SMALL, color=INK)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylim(min([profile.peak / 2e10, *rates]) / 1.6, profile.peak / 1e9 * 1.6)
