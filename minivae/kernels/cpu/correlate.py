@@ -13,7 +13,7 @@ import numpy as np
 
 from .gemm import PARALLEL_FROM, workers_for
 from .jit import device, kernel, scratch
-from .panels import SWEEP_BUFFER, pack, sweep
+from .panels import PRODUCT, SWEEP_BUFFER, pack, sweep
 from .patches import Plan
 from .share import clear, counters, next_run, runs
 from .tile import LANES, ROWS, WIDTH
@@ -102,7 +102,7 @@ def _pack_weights(w, w_stride, bias, weights, phases, O, packed):
         shift[j] = bias[j] if j < bias.size else 0
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, links=PRODUCT)
 def _correlate(
     runs, counters, x, w, w_stride, bias, activation, y, geometry, rows, c_rows, columns, weights, phases, packed, buffers, workers
 ):  # fmt: skip
@@ -202,7 +202,7 @@ def _add_up(parts, total):
             total[i] += source[i]
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, links=PRODUCT)
 def _weight_gradient(runs, counters, x, g, geometry, taps, pixels, partial, gw, buffers, workers):
     clear(counters)
     if workers == 1:

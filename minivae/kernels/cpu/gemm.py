@@ -22,9 +22,9 @@ from .epilogue import (
     scale_by_derivative,
     sum_part,
 )
-from .jit import device, kernel, scratch
-from .panels import SWEEP_BUFFER, pack, sweep
-from .share import WORK, clear, counters, next_run, runs
+from .jit import device, inline, kernel, scratch, shared
+from .panels import PRODUCT, SWEEP_BUFFER, _pack, _sweep, floats, ints
+from .share import WORK, clear, counters, next_run, runs, take
 from .tile import LANES, ROWS, WIDTH
 
 CHUNK_TILES = 256 // ROWS
@@ -36,17 +36,18 @@ PARALLEL_FROM = 1 << 19  # multiply-adds: 5 us or more on one core
 NO_BIAS, NOTHING = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
 
 
-@device
-def _multiply(runs, counters, which, a, transpose_a, b, transpose_b, bias, activation, c, K, buffer):
-    M, N = c.shape
-    flat_b = b.reshape(-1)
+@shared(f"void({', '.join(['int64'] * 15)})", links=PRODUCT)
+def _multiply(ends, count, counter, a, transpose_a, b, transpose_b, bias, bias_size, activation, c, M, N, K, buffer):
+    ends, bias = ints(ends, count + 1), floats(bias, bias_size)
     a_row, a_column = (1, M) if transpose_a else (K, 1)
     b_row, b_column = (1, K) if transpose_b else (N, 1)
-    shift, buffer = buffer[:WIDTH], buffer[WIDTH:]
-    tables = buffer[: 4 * CHUNK + 4 * DEPTH].view(np.int64)
-    rows, c_rows = tables[:CHUNK], tables[CHUNK : 2 * CHUNK]
-    a_columns, b_rows = tables[2 * CHUNK : 2 * CHUNK + DEPTH], tables[2 * CHUNK + DEPTH : 2 * CHUNK + 2 * DEPTH]
-    panel, workspace = buffer[4 * CHUNK + 4 * DEPTH :][: DEPTH * WIDTH], buffer[4 * CHUNK + 4 * DEPTH + DEPTH * WIDTH :]
+    shift_at, tables_at = buffer, buffer + WIDTH * 4
+    panel = tables_at + (4 * CHUNK + 4 * DEPTH) * 4
+    workspace = panel + DEPTH * WIDTH * 4
+    rows_at, c_rows_at, columns_at = tables_at, tables_at + CHUNK * 8, tables_at + 2 * CHUNK * 8
+    b_rows_at = columns_at + DEPTH * 8
+    shift, rows, c_rows = floats(shift_at, WIDTH), ints(rows_at, CHUNK), ints(c_rows_at, CHUNK)
+    a_columns, b_rows = ints(columns_at, DEPTH), ints(b_rows_at, DEPTH)
     for i in range(min(CHUNK, M)):
         rows[i], c_rows[i] = i * a_row, i * N
     for k in range(min(DEPTH, K)):
@@ -54,9 +55,9 @@ def _multiply(runs, counters, which, a, transpose_a, b, transpose_b, bias, activ
 
     parts = max(1, -(-K // DEPTH))
     tiles, panels = -(-M // ROWS), -(-N // WIDTH)
-    run = next_run(counters, which)
-    while run < runs.size - 1:
-        unit, end = runs[run], runs[run + 1]
+    run = take(counter)
+    while run < count:
+        unit, end = ends[run], ends[run + 1]
         while unit < end:
             chunk = unit // (CHUNK_TILES * panels)
             chunk_tiles = min(CHUNK_TILES, tiles - chunk * CHUNK_TILES)
@@ -73,31 +74,41 @@ def _multiply(runs, counters, which, a, transpose_a, b, transpose_b, bias, activ
             as_it_is = not transpose_b and width == vectors and last - first <= FEW
             packed_by_tile = not transpose_b and width == WIDTH and not as_it_is and N > WIDTH
             for j in range(WIDTH):
-                shift[j] = bias[j0 + j] if j0 + j < bias.size else 0
+                shift[j] = bias[j0 + j] if j0 + j < bias_size else 0
             for part in range(parts):
                 k0 = K * part // parts
                 depth = K * (part + 1) // parts - k0
-                b_at, b_stride = b.ctypes.data + (k0 * N + j0) * 4, N
+                b_at, b_stride = b + (k0 * N + j0) * 4, N
                 if not as_it_is and not packed_by_tile:
-                    pack(flat_b[k0 * b_row + j0 * b_column :], b_rows, b_column, depth, width, panel)
-                    b_at, b_stride = panel.ctypes.data, WIDTH
-                A = (a.ctypes.data + (i0 * a_row + k0 * a_column) * 4, rows, a_columns.ctypes.data, depth)
-                B = (b_at, b_stride, width, skip)
-                C = (c.ctypes.data + (i0 * N + j0) * 4, c_rows, min(CHUNK, M - i0))
-                packed_at = panel.ctypes.data if packed_by_tile else 0
+                    _pack(b + (k0 * b_row + j0 * b_column) * 4, b_rows_at, b_column, depth, width, panel)
+                    b_at, b_stride = panel, WIDTH
+                a_at, c_at = a + (i0 * a_row + k0 * a_column) * 4, c + (i0 * N + j0) * 4
+                packed_at = panel if packed_by_tile else 0
                 now = activation if part == parts - 1 else 0
-                sweep(A, B, C, 0, first, last, shift.ctypes.data, part > 0, now, packed_at, workspace)
-        run = next_run(counters, which)
+                _sweep(
+                    a_at, rows_at, columns_at, depth, b_at, b_stride, width, skip, c_at, c_rows_at, min(CHUNK, M - i0), first, last,
+                    shift_at, part > 0, now, packed_at, workspace,
+                )  # fmt: skip
+        run = take(counter)
 
 
-@kernel(parallel=True)
+@inline
+def multiply(runs, counters, which, a, transpose_a, b, transpose_b, bias, activation, c, K, buffer):
+    """c = act(op(a) op(b) + bias): this worker's part, in runs fetched from counter number `which`."""
+    _multiply(
+        runs.ctypes.data, runs.size - 1, counters.ctypes.data + which * 64, a.ctypes.data, transpose_a, b.ctypes.data, transpose_b,
+        bias.ctypes.data, bias.size, activation, c.ctypes.data, c.shape[0], c.shape[1], K, buffer.ctypes.data,
+    )  # fmt: skip
+
+
+@kernel(parallel=True, links=[_multiply])
 def _gemm(runs, counters, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers, workers):
     clear(counters)
     if workers == 1:
-        _multiply(runs, counters, 0, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[0])
+        multiply(runs, counters, 0, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[0])
     else:
         for worker in numba.prange(workers):
-            _multiply(runs, counters, 0, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[worker])
+            multiply(runs, counters, 0, a, transpose_a, b, transpose_b, bias, activation, c, K, buffers[worker])
 
 
 _serial_gemm = _gemm.__wrapped__  # a call that stays on one thread needs no lock
@@ -157,9 +168,9 @@ def dense_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, activation
 @device
 def _dense_vjp_share(x_runs, w_runs, counters, gs, x, w, gx, gw, gb, partial, pitch, no_bias, one, zeros, buffer):
     if gx.size > 0:
-        _multiply(x_runs, counters, 0, gs, False, w, True, no_bias, np.int64(0), gx, gs.shape[1], buffer)
+        multiply(x_runs, counters, 0, gs, False, w, True, no_bias, np.int64(0), gx, gs.shape[1], buffer)
     if gw.size > 0:
-        _multiply(w_runs, counters, 1, x, True, gs, False, no_bias, np.int64(0), gw, gs.shape[0], buffer)
+        multiply(w_runs, counters, 1, x, True, gs, False, no_bias, np.int64(0), gw, gs.shape[0], buffer)
     if gb.size > 0:
         part = next_run(counters, 2)
         while part < len(partial):
@@ -167,7 +178,7 @@ def _dense_vjp_share(x_runs, w_runs, counters, gs, x, w, gx, gw, gb, partial, pi
             part = next_run(counters, 2)
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, links=[_multiply])
 def _dense_vjp(g, x, w, y, activation, gs, gx, gw, gb, x_runs, w_runs, counters, pitch, partial, no_bias, one, zeros, buffers, workers):
     clear(counters)
     if workers == 1:

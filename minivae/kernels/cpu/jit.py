@@ -3,6 +3,8 @@
     @kernel                      one thread; the interpreter lock stays held, so two Python threads never meet inside
     @kernel(parallel=True)       numba.prange may be used; one caller at a time
     @device, @inline             a function that only kernels call; @inline: so small that a call would cost more than its work
+    @shared("void(int64, ...)")  a large one that many kernels call, on numbers and addresses: compiled once, where a @device function
+                                 is compiled again as a part of each kernel; a kernel names those that it calls: @kernel(links=[...])
 
 Nothing is compiled until a kernel is first called.  Compiled code lies under $MINIVAE_CACHE, else $XDG_CACHE_HOME/minivae, else
 ~/.cache/minivae, in a folder named after a hash of everything it was made from: the sources of all kernels (numba itself does not see
@@ -19,7 +21,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +31,9 @@ import llvmlite.binding as llvm
 import numba
 import numba.extending
 import numpy as np
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core import sigutils
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.ccallback import CFunc
 
 config: Any = numba.config
 njit: Any = numba.njit
@@ -39,14 +43,43 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def kernel(function: Callable | None = None, *, parallel: bool = False) -> Any:
+def kernel(function: Callable | None = None, *, parallel: bool = False, links: Sequence[Any] = ()) -> Any:
     """Compile `function` at its first call.  A parallel kernel may be called from any Python thread; calls queue."""
     if function is None:
-        return functools.partial(kernel, parallel=parallel)
+        return functools.partial(kernel, parallel=parallel, links=links)
     compiled = njit(parallel=parallel, nogil=parallel, no_cfunc_wrapper=True, **OPTIONS)(function)
-    _enable_cache(compiled)
+    _set_cache(compiled, function, links)
     _kernels.append(compiled)
     return _one_at_a_time(compiled) if parallel else compiled
+
+
+def shared(signature: str, links: Sequence[Any] = ()) -> Callable[[Callable], Any]:
+    """Compile once, when a kernel that links it is first compiled or loaded; kernels find it by its name."""
+
+    def declare(function: Callable) -> Any:
+        symbol = f"minivae.{function.__module__}.{function.__name__}"
+        arguments, returned = sigutils.normalize_signature(signature)
+        callback = CFunc(function, (arguments, returned), {}, OPTIONS)
+        _set_cache(callback, function, links)
+        external = numba.types.ExternalFunction(symbol, returned(*arguments))
+        _shared[symbol] = callback
+        return external
+
+    return declare
+
+
+def _link(externals: Sequence[Any]) -> None:
+    """Make sure that code which calls these shared functions will find them."""
+    for external in externals:
+        callback = _shared.pop(external.symbol, None)
+        if callback is not None:
+            callback.compile()  # links what it calls, too
+            llvm.add_symbol(external.symbol, callback.address)
+            _linked.append(callback)
+
+
+_shared: dict[str, Any] = {}  # not yet compiled
+_linked: list[Any] = []  # kept alive: code points at them
 
 
 def inline(function: Callable) -> Any:
@@ -222,28 +255,39 @@ def _warn_once(about: str, sentence: str) -> None:
         warnings.warn(f"minivae: {sentence}", RuntimeWarning, stacklevel=2)
 
 
-def _enable_cache(compiled: Any) -> None:
+def _set_cache(compiled: Any, function: Callable, links: Sequence[Any]) -> None:
     folder = cache_folder()
     if folder is None:
+        compiled._cache = _NoCache(links)
         return
     users_folder = config.CACHE_DIR  # numba reads this setting here and never again
     config.CACHE_DIR = str(folder)
     try:
-        compiled._cache = _Cache(compiled.py_func)
+        compiled._cache = _Cache(function, links)
     finally:
         config.CACHE_DIR = users_folder
+
+
+class _NoCache(NullCache):
+    def __init__(self, links: Sequence[Any]):
+        self.links = links
+
+    def load_overload(self, *arguments: Any) -> Any:
+        _link(self.links)
 
 
 class _Cache(FunctionCache):
     """numba's cache, except that a damaged file is compiled anew and a failed write is forgiven."""
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, links: Sequence[Any]):
         super().__init__(function)
+        self.links = links
         plain = self._cache_file
         self._cache_file = _ChecksummedFile.__new__(_ChecksummedFile)
         self._cache_file.__dict__ = plain.__dict__
 
     def load_overload(self, *arguments: Any) -> Any:
+        _link(self.links)
         try:
             return super().load_overload(*arguments)
         except Exception as error:  # a damaged pickle may raise anything

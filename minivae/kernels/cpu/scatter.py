@@ -19,7 +19,7 @@ from ..checks import Padding, Pair
 from .epilogue import apply_activation
 from .gemm import workers_for
 from .jit import device, intrinsic, kernel, scratch
-from .panels import SWEEP_BUFFER, pack, sweep
+from .panels import PRODUCT, SWEEP_BUFFER, pack, sweep
 from .share import clear, counters, next_run, runs
 from .tile import LANES, ROWS, WIDTH
 
@@ -116,7 +116,7 @@ def _prepare(w, O, taps, OW, packed, tables):
         g_rows[i], product_rows[i] = i * O, i * lanes
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, links=PRODUCT)
 def _multiply_and_scatter(
     runs, counters, g, w, bias, activation, kernel_size, stride, corner, padded_size, gx, packed, tables, buffers, workers
 ):  # fmt: skip

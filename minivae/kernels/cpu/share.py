@@ -43,8 +43,8 @@ def runs(units: int, workers: int, least: int = 1, group: int = 1) -> np.ndarray
 
 
 @intrinsic
-def _fetch_and_add(typing_context, address):
-    """The int64 at the address; one more is left there, and no other thread gets the same."""
+def take(typing_context, address):
+    """The int64 at the address, a counter: one more is left there, and no other thread gets the same."""
 
     def generate(context, builder, signature, arguments):
         counter = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
@@ -56,7 +56,7 @@ def _fetch_and_add(typing_context, address):
 @inline
 def next_run(counters, which):
     """The number of the next run that nobody has taken."""
-    return _fetch_and_add(counters.ctypes.data + which * 64)
+    return take(counters.ctypes.data + which * 64)
 
 
 def counters() -> np.ndarray:
