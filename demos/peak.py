@@ -18,7 +18,7 @@ from typing import Any
 import numba
 from matplotlib.figure import Figure
 
-from minivae.kernels.cpu.jit import cpu
+from minivae.kernels.cpu.cache import cpu
 from minivae.kernels.cpu.peak import peak
 from minivae.kernels.cpu.tile import HAS_FMA, LANES
 from minivae.plots.layout import INK, TEXT, calm

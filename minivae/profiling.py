@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
 from .errors import UsageError
-from .kernels.cpu.jit import timed
-from .kernels.cpu.peak import bandwidth, peak
+from .kernels.cpu import jit, watch
+from .kernels.cpu import peak as best
 
 # multiply-adds of a kernel's products, from its arguments by name; whatever else it computes is left out, as in FLOP counts elsewhere
 PRODUCTS: dict[str, Callable[..., int]] = {
@@ -84,7 +83,7 @@ class Profile:
         rows.append(f"{'between the kernels':52s}{1e3 * self.rest:9.3f}{'':9s}{self.rest / self.seconds:7.1%}")
         rows.append(f"{'a step':52s}{1e3 * self.seconds:9.3f}")
         rows.append(
-            f"this machine, {numba.get_num_threads()} threads: {self.peak / 1e9:.0f} GFLOP/s from registers, "
+            f"this machine, {jit.threads()} threads: {self.peak / 1e9:.0f} GFLOP/s from registers, "
             f"{self.bandwidth / 1e9:.1f} GB/s from memory (a cache gives more)"
         )
         return "\n".join(rows)
@@ -99,7 +98,7 @@ def profile(step: Callable[[], Any], repeats: int = 60) -> Profile:
         step()
     totals, steps = [], []
     for _ in range(repeats):
-        with timed() as calls:
+        with watch.timed() as calls:
             start = time.perf_counter()
             step()
             totals.append(time.perf_counter() - start)
@@ -118,7 +117,7 @@ def profile(step: Callable[[], Any], repeats: int = 60) -> Profile:
 @cache
 def machine() -> tuple[float, float]:
     """(FLOP/s, bytes/s) at most, with the threads that there are."""
-    return 1e9 * peak(numba.get_num_threads(), 0.3), 1e9 * bandwidth(0.5)
+    return 1e9 * best.peak(jit.threads(), 0.3), 1e9 * best.bandwidth(0.5)
 
 
 def _line(n: int, call: Any, median: float, best: float) -> Line:

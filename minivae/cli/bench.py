@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..engine import Tensor, gradients
 from ..errors import UsageError
-from ..kernels.cpu.jit import cpu
-from ..kernels.cpu.tile import ROWS, WIDTH
+from ..kernels.cpu import cache, jit, tile
 from ..models import VAE
 from ..objectives import elbo, iwae
 from ..profiling import profile
@@ -196,15 +194,15 @@ def measure(w: Workload, seconds: float) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
-    name, features = cpu()
+    name, features = cache.cpu()
     known = features.split(",")
     return {
         "minivae": VERSION,
         "python": platform.python_version(),
         "cpu": name,
         "features": [feature for feature in FEATURES if f"+{feature}" in known],
-        "tile": [ROWS, WIDTH],
-        "threads": numba.get_num_threads(),
+        "tile": [tile.ROWS, tile.WIDTH],
+        "threads": jit.threads(),
     }
 
 
@@ -229,7 +227,7 @@ def bench_command(options: argparse.Namespace, device: str | None) -> None:
     found = machine()
     print(
         f"minivae {VERSION} on {found['cpu']} ({' '.join(found['features']) or 'no vector features named'}), "
-        f"threads: {found['threads']}, register tile: {ROWS} x {WIDTH} floats"
+        f"threads: {found['threads']}, register tile: {tile.ROWS} x {tile.WIDTH} floats"
     )
     announce_compiling()
     if options.profile is not None:

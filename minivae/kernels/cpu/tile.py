@@ -37,7 +37,8 @@ import numba
 from llvmlite import ir
 from numba.core import cgutils
 
-from .jit import cpu, intrinsic
+from .cache import cpu
+from .jit import intrinsic
 
 FLOAT, INT, INDEX = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 BYTES = ir.IntType(8).as_pointer()
