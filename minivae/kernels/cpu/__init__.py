@@ -6,20 +6,6 @@ from ..lazy import Lazy
 
 USED = {"adam", "cache", "conv", "densities", "elementwise", "gaussians", "gemm", "jit", "normalization", "peak", "philox", "tile"}
 USED |= {"watch"}  # by other rooms
-    "adam",
-    "cache",
-    "conv",
-    "densities",
-    "elementwise",
-    "gaussians",
-    "gemm",
-    "jit",
-    "normalization",
-    "peak",
-    "philox",
-    "tile",
-    "watch",
-]  # by other rooms
 
 
 def __getattr__(name: str) -> Any:
