@@ -241,6 +241,8 @@ def bench_command(options: argparse.Namespace, device: str | None) -> None:
         rows[name] = row = measure(w, options.seconds)
         ms, low, high, images, _, rate = row.values()
         print(f"{name:9s}{w.batch:6d}{ms:10.3f}  {low:10.3f} to {high:.3f}".ljust(52) + f"{images:12,.0f}{rate:9.1f}", flush=True)
+    if jit.compiling.kernels:
+        print(f"compiled before: {jit.compiling.kernels} kernels in {jit.compiling.seconds:.1f} s, once for this processor")
     forward, backward = eager_overhead()
     print(f"eager overhead of an op beyond its NumPy call: {1e6 * forward:.2f} us forward, {1e6 * backward:.2f} us backward")
     if options.json is not None:
