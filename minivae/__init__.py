@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from . import data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
+from . import compress, data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
 from .backend import set_backend, set_precision, use_backend, use_precision
 from .distributions import kl
 from .engine import Op, Tensor, gradients, no_grad, stop_gradient
@@ -40,6 +40,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "captured",
+    "compress",
     "data",
     "distributions",
     "elbo",
