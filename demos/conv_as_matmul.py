@@ -27,10 +27,12 @@ import numba
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from peak import best_time, in_a_process
+from peak import in_a_process
 
+from minivae.kernels.checks import output_size
 from minivae.kernels.cpu.conv import conv2d_forward, conv2d_weight_gradient
-from minivae.kernels.cpu.patches import forward_plan, output_size
+from minivae.kernels.cpu.patches import forward_plan
+from minivae.kernels.cpu.peak import best_time
 from minivae.plots.layout import INK, SMALL, TEXT, TITLE, calm
 
 KERNEL, STRIDE, PADDING = 4, (2, 2), ((1, 1), (1, 1))  # of every layer here: the image is halved

@@ -21,9 +21,10 @@ import numba
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from peak import best_time, in_a_process, innermost, peak
+from peak import in_a_process, innermost
 
 from minivae.kernels.cpu.gemm import gemm
+from minivae.kernels.cpu.peak import best_time, peak
 from minivae.kernels.cpu.tile import HAS_FMA, LANES, ROWS, WIDTH, make_tile
 from minivae.plots.layout import INK, SMALL, TEXT, TITLE, calm
 

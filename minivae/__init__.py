@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from . import data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
+from . import compress, data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
 from .backend import set_backend, set_precision, use_backend, use_precision
 from .distributions import kl
 from .engine import Op, Tensor, gradients, no_grad, stop_gradient
@@ -12,6 +12,7 @@ from .models import VAE
 from .nn import Module
 from .objectives import Objective, elbo
 from .penalties import gradient_penalty, r1_penalty
+from .profiling import profile
 from .random import Stream
 from .replay import captured
 from .runs import Run, load, save
@@ -39,6 +40,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "captured",
+    "compress",
     "data",
     "distributions",
     "elbo",
@@ -57,6 +59,7 @@ __all__ = [
     "objectives",
     "ops",
     "plots",
+    "profile",
     "quadrature",
     "r1_penalty",
     "save",

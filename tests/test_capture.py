@@ -5,7 +5,7 @@ import pytest
 
 import minivae as mv
 from minivae import nn, ops
-from minivae.kernels.cpu.jit import recorded
+from minivae.kernels.cpu.watch import recorded
 from minivae.objectives import elbo, iwae
 from minivae.replay import captured
 

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -28,6 +29,7 @@ from minivae.distributions import (
     register_kl_at,
     sample_and_kl,
 )
+from minivae.distributions.base import data_of
 from minivae.replay import captured
 
 rng = np.random.default_rng(7)
@@ -177,6 +179,15 @@ def test_the_standard_error_is_one():
     assert_allclose(error, 1 / math.sqrt(400), rtol=0.25)  # log q - log p = 1/2 - z: variance 1
     assert_allclose(error.mean(), 1 / math.sqrt(400), rtol=0.02)
     assert stats.kstest((value - 0.5) / error, stats.norm.cdf).pvalue > 1e-4
+
+
+def test_an_estimate_is_the_mean_of_its_draws():
+    q, p, rng = Triangle(Tensor(CENTRE)), StandardGaussian(2), Stream(5)
+    draws = [q.sample(rng) for _ in range(7)]
+    ratios = np.array([q.log_prob(z).data - p.log_prob(z).data for z in draws], np.float64)
+    value, error = kl_monte_carlo(q, p, Stream(5), 7)
+    assert_allclose(value, ratios.mean(axis=0), rtol=1e-6)
+    assert_allclose(error, ratios.std(axis=0, ddof=1) / math.sqrt(7), rtol=1e-5)
 
 
 def test_an_error_that_is_far_smaller_than_its_value():
@@ -346,3 +357,20 @@ def test_a_recorded_step_draws_afresh_and_measures_what_it_drew(name):
     for (a, g), (b, h) in zip(expected, found, strict=True):
         assert a == b
         assert_array_equal(g, h)
+
+
+def test_numbers_and_small_parameters_are_stretched_to_the_event():
+    """The entropy of N(m, s^2) with one s for three numbers: three times that of one."""
+    one = math.log(2 * math.pi * math.e) / 2 + 0.3 / 2
+    assert_allclose(Gaussian(np.zeros(3), np.array([0.3])).entropy().data, 3 * one, rtol=1e-12)
+    assert_allclose(Laplace(np.zeros(3), np.array([0.3])).entropy().data, 3 * (1 + math.log(2) + 0.3), rtol=1e-12)
+    assert data_of(1.5) == 1.5
+    assert data_of(1.5).dtype == np.float32
+
+
+@pytest.mark.parametrize("l", [1e-9, 0.3, 0.499, 0.501, 0.9, 0.99, 5.0])
+def test_the_mean_of_the_continuous_bernoulli_on_both_sides_of_its_series(l):
+    with mpmath.workdps(40):
+        mean = float(1 / (1 - mpmath.exp(-mpmath.mpf(l))) - 1 / mpmath.mpf(l))
+    assert_allclose(ContinuousBernoulli(np.array([l])).mean.data, mean, rtol=2e-14)
+    assert_allclose(ContinuousBernoulli(np.array([-l])).mean.data, 1 - mean, rtol=2e-14)

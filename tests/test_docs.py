@@ -235,3 +235,19 @@ wrote {gallery.FIGURES}/walks/a.png
     gallery.tidy(None, "estimators", other)
     assert " ".join(source[0].split()) == ".. rst-class:: sphx-glr-example-title Title ===== wrote figures/a.png"
     assert other == [page]
+
+
+def test_the_map_of_the_rooms(monkeypatch):
+    """Every arrow runs down; those that a longer way makes superfluous are left out, and no way is lost; a room has one box."""
+    monkeypatch.syspath_prepend(REPOSITORY / "docs")
+    rooms = importlib.import_module("rooms")
+    planted = {"top": {"middle", "ground"}, "middle": {"ground"}, "ground": set(), "alone": {"ground"}}
+    assert rooms.shortest(planted) == {"top": {"middle"}, "middle": {"ground"}, "ground": set(), "alone": {"ground"}}
+    graph = rooms.rooms()
+    assert {"engine", "kernels"} <= graph["ops"]  # as `ops/dense.py` says
+    drawn, level = rooms.shortest(graph), rooms.levels(rooms.shortest(graph))
+    assert all(level[to] < level[room] for room, below in drawn.items() for to in below)
+    assert all(rooms.reachable(drawn, room) == rooms.reachable(graph, room) for room in graph)
+    rows, ways = rooms.layout(drawn)
+    assert sorted(place for row in rows for place in row if ">" not in place) == sorted(graph)
+    assert {(way[0], way[-1]) for way in ways} == {(room, to) for room, below in drawn.items() for to in below}

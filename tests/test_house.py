@@ -16,6 +16,7 @@ LAYERS = [  # lowest first: a room may import what stands on an earlier line
     ["naming"],
     ["backend"],
     ["kernels"],
+    ["profiling"],
     ["tensor"],
     ["checks"],
     ["engine", "random"],

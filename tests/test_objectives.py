@@ -253,3 +253,10 @@ def test_a_trained_critic_knows_the_total_correlation():
     assert_allclose(judge.dense.w.data[:, 0], exact, rtol=0.05)
     assert_allclose(judge.dense.b.item(), -0.5 * math.log(1 - r * r), rtol=0.05)
     assert judge(pairs(20_000)).data.mean() == pytest.approx(-0.5 * math.log(1 - r * r), rel=0.05)
+
+
+def test_summaries_name_the_parts_of_the_loss():
+    measures = {"loss": 110.5, "reconstruction": 80.25, "kl": 25.5}
+    assert Factor().summary(measures) == "= 80.25 + 25.50 +4.75 for the total correlation"
+    assert TotalCorrelation().summary(measures).startswith("= 80.25 + 25.50 +4.75 for the total correlation")
+    assert Factor().optimizers() == {"critic": {"optimizer": "adam", "betas": (0.5, 0.9)}}

@@ -195,6 +195,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workload", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}; default: all")
     p.add_argument("--seconds", type=float, default=2.0, help="time to spend on each")
     p.add_argument("--json", metavar="FILE", type=Path, help="also write the figures there")
+    p.add_argument(
+        "--profile", metavar="FOLDER", type=Path, help="instead, time each kernel of a step beside this machine's peak; figures go there"
+    )
     p = command("bugs", proof.bugs_command, "show real mistakes in VAEs, each beside the right thing, and the check that catches it")
     p.add_argument("name", metavar="NAME", nargs="?", help="one of them; default: a table of all")
     p.add_argument("--train", action="store_true", help="train with the mistake and without it, and compare")

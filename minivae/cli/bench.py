@@ -10,19 +10,19 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..engine import Tensor, gradients
 from ..errors import UsageError
-from ..kernels.cpu.jit import cpu
-from ..kernels.cpu.tile import ROWS, WIDTH
+from ..kernels.cpu import cache, jit, tile
 from ..models import VAE
 from ..objectives import elbo, iwae
+from ..profiling import profile
 from ..random import Stream
 from ..replay import captured
 from ..runs import write_atomically
@@ -194,16 +194,30 @@ def measure(w: Workload, seconds: float) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
-    name, features = cpu()
+    name, features = cache.cpu()
     known = features.split(",")
     return {
         "minivae": VERSION,
         "python": platform.python_version(),
         "cpu": name,
         "features": [feature for feature in FEATURES if f"+{feature}" in known],
-        "tile": [ROWS, WIDTH],
-        "threads": numba.get_num_threads(),
+        "tile": [tile.ROWS, tile.WIDTH],
+        "threads": jit.threads(),
     }
+
+
+def show_profiles(names: Sequence[str], folder: Path) -> None:
+    """Print each workload's kernels, and draw them under the roof of this machine."""
+    from ..plots.roofline import roofline  # Matplotlib
+
+    for name in names:
+        w, rng = WORKLOADS[name], Stream(0)
+        x = (rng.split("images").uniform((w.batch, *w.image)) < 0.3).astype(np.float32)
+        found = profile(training_step(w, vae(w, rng.split("weights")), x, rng.split("noise")))
+        print(f"\n{name}, batch {w.batch}\n{found}")
+        folder.mkdir(parents=True, exist_ok=True)
+        roofline(found, f"A training step of {name}: its products").savefig(folder / f"{name}.png", dpi=120)
+        print(folder / f"{name}.png", flush=True)
 
 
 def bench_command(options: argparse.Namespace, device: str | None) -> None:
@@ -213,9 +227,12 @@ def bench_command(options: argparse.Namespace, device: str | None) -> None:
     found = machine()
     print(
         f"minivae {VERSION} on {found['cpu']} ({' '.join(found['features']) or 'no vector features named'}), "
-        f"threads: {found['threads']}, register tile: {ROWS} x {WIDTH} floats"
+        f"threads: {found['threads']}, register tile: {tile.ROWS} x {tile.WIDTH} floats"
     )
     announce_compiling()
+    if options.profile is not None:
+        show_profiles(options.workload or list(WORKLOADS), options.profile)
+        return
     print("one training step: noise, forward, objective, gradients, Adam; float32")
     print(f"{'workload':9s}{'batch':>6s}{'ms':>10s}  10th to 90th percentile{'images/s':>12s}{'GFLOP/s':>9s}", flush=True)
     rows = {}
@@ -224,6 +241,8 @@ def bench_command(options: argparse.Namespace, device: str | None) -> None:
         rows[name] = row = measure(w, options.seconds)
         ms, low, high, images, _, rate = row.values()
         print(f"{name:9s}{w.batch:6d}{ms:10.3f}  {low:10.3f} to {high:.3f}".ljust(52) + f"{images:12,.0f}{rate:9.1f}", flush=True)
+    if jit.compiling.kernels:
+        print(f"compiled before: {jit.compiling.kernels} kernels in {jit.compiling.seconds:.1f} s, once for this processor")
     forward, backward = eager_overhead()
     print(f"eager overhead of an op beyond its NumPy call: {1e6 * forward:.2f} us forward, {1e6 * backward:.2f} us backward")
     if options.json is not None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..data import NAMES, Dataset, load
 from ..errors import UsageError
-from ..kernels.cpu.jit import cache_folder as kernel_folder
+from ..kernels.cpu import jit
 from ..objectives import OBJECTIVES, Objective
 from ..runs import Run
 from ..training import TrainingConfig
@@ -20,6 +20,7 @@ from .look import data_of, draw
 
 
 def train_command(options: argparse.Namespace, device: str | None) -> None:
+    announce_compiling()
     training = TrainingConfig(**{name: getattr(options, name) for name in TrainingConfig.__dataclass_fields__})
     objective = objective_of(options)
     prepare = {"size": options.size, "mode": options.mode, "background": options.background, "label": options.label_column}
@@ -41,6 +42,7 @@ def train_command(options: argparse.Namespace, device: str | None) -> None:
 
 
 def resume_command(options: argparse.Namespace, device: str | None) -> None:
+    announce_compiling()
     run = Run.open(options.folder, device, epochs=options.epochs, precision=options.precision, lr=options.lr)
     if run.epochs_done >= run.trainer.config.epochs:
         raise UsageError(f"{run.folder} has done all of its {run.epochs_done} epochs; give a larger total with --epochs")
@@ -96,17 +98,25 @@ class Report:
             f"run folder: {run.folder}",
             flush=True,
         )
-        announce_compiling()
 
     def __enter__(self) -> "Report":
-        self.start = time.perf_counter()
+        self.start, self.compiled = time.perf_counter(), jit.compiling.seconds
         self.bar = tqdm(
             total=self.n * self.total, initial=self.n * self.first, unit=" images", unit_scale=True, disable=None, dynamic_ncols=True
         )
+        if not self.bar.disable:
+            self.bar_start = self.bar.start_t
+            jit.compiling.tell = self.compiling
         return self
 
     def __exit__(self, *error: Any) -> None:
+        jit.compiling.tell = lambda: None
         self.bar.close()
+
+    def compiling(self) -> None:
+        """It is done once: its time is no part of the bar's."""
+        self.bar.start_t, self.bar.last_print_t = self.bar_start + jit.compiling.seconds - self.compiled, time.time()
+        self.bar.set_postfix_str(f"compiling: {jit.compiling.kernels} kernels done")
 
     def step(self, done: int, loss: float) -> None:
         self.bar.set_description(f"epoch {self.run.epochs_done + 1}/{self.total}", refresh=False)
@@ -115,7 +125,8 @@ class Report:
 
     def epoch(self, line: dict[str, Any]) -> None:
         train, test, trainer = line["train"], line["test"], self.run.trainer
-        left = (time.perf_counter() - self.start) / (self.run.epochs_done - self.first) * (self.total - self.run.epochs_done)
+        spent = time.perf_counter() - self.start - (jit.compiling.seconds - self.compiled)  # compiling is done once
+        left = spent / (self.run.epochs_done - self.first) * (self.total - self.run.epochs_done)
         self.bar.write(
             f"epoch {line['epoch']:3d}/{self.total}  train {train['loss']:8.2f} {trainer.objective.summary(train)}  "
             f"test {test['loss']:8.2f} nats  {self.n / line['seconds']:,.0f} images/s  {left:.0f} s left"
@@ -128,7 +139,11 @@ class Report:
 
 
 def announce_compiling() -> None:
-    """Tell a newcomer why nothing seems to happen."""
-    kernels = kernel_folder()
-    if kernels is None or not any(kernels.rglob("*.nbi")):
-        print("compiling the kernels for this processor: once, and for about half a minute", flush=True)
+    """Tell a newcomer, as soon as something is compiled, why nothing seems to happen."""
+
+    def tell() -> None:
+        jit.compiling.tell = lambda: None
+        print("compiling the kernels for this processor: once, and for some 10 to 30 seconds", flush=True)
+
+    if not jit.compiling.kernels:
+        jit.compiling.tell = tell

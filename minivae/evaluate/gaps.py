@@ -8,7 +8,7 @@ q* is the best Gaussian with independent latents for this one image; the encoder
 C. Cremer, X. Li and D. Duvenaud, "Inference suboptimality in variational autoencoders", 2018, section 3.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -21,13 +21,10 @@ from ..engine import Tensor, gradients, no_grad
 from ..quadrature import Marginal, log_marginal, posterior_kl
 from ..quadrature.integrals import array
 from ..quadrature.latents import log_joint_of
+from .minimum import Vector, minimum
 
 HIGH = 5.0  # nats: a mode that is lower than the highest by more than that is not tried
-GAIN = 1e-12  # nats: with less than that to gain, the search is over
-STEPS = 200
 WIDENINGS = 5
-
-Vector = np.ndarray
 
 
 @dataclass
@@ -133,8 +130,8 @@ def best_on_grid(axes: tuple[Vector, ...], log_p: np.ndarray, starts: list[tuple
 
         KL = sum_k sum w_k log w_k - w_1' L w_2,   L = log p, less the logarithm of its sum
 
-    which no q can make negative.  The coordinates are the mean in sigmas of the start and the logvar less that of the start: there the
-    divergence from a density like the start has the curvature 1 and 1/2, the Fisher information, whatever the width.
+    which no q can make negative.  The coordinates are the mean in sigmas of the start, and the logvar less that of the start over sqrt 2:
+    there the divergence from a density like the start has the curvature 1, the Fisher information, whatever the width.
     """
     k = len(axes)
     log_p = log_p - log_p.max()
@@ -145,7 +142,7 @@ def best_on_grid(axes: tuple[Vector, ...], log_p: np.ndarray, starts: list[tuple
 
         def divergence(theta: Vector, mean: Vector = mean, sigma: Vector = sigma, logvar: Vector = logvar) -> tuple[float, Vector]:
             variables = Tensor(theta)
-            place, spread = variables[:k] * sigma + mean, variables[k:] + logvar
+            place, spread = variables[:k] * sigma + mean, variables[k:] * math.sqrt(2) + logvar
             expected: Any = log_p
             negentropy: Any = 0.0
             for j, axis in enumerate(axes):
@@ -157,32 +154,6 @@ def best_on_grid(axes: tuple[Vector, ...], log_p: np.ndarray, starts: list[tuple
             kl = negentropy - expected.sum()
             return kl.item(), gradients(kl, [variables])[0]
 
-        value, theta = minimize(divergence, np.zeros(2 * k), np.diag([1.0] * k + [2.0] * k))
-        best = min(best, (value, mean + sigma * theta[:k], logvar + theta[k:]), key=lambda found: found[0])
+        value, theta = minimum(divergence, np.zeros(2 * k))
+        best = min(best, (value, mean + sigma * theta[:k], logvar + math.sqrt(2) * theta[k:]), key=lambda found: found[0])
     return best[1:]
-
-
-def minimize(f: Callable[[Vector], tuple[float, Vector]], x: Vector, inverse: np.ndarray) -> tuple[float, Vector]:
-    """A local minimum of f, which returns its value and gradient, by the rule of Broyden, Fletcher, Goldfarb and Shanno.
-
-    inverse    a guess of the inverse Hessian.  J. Nocedal and S. J. Wright, "Numerical optimization", 2006, eq. 6.17
-    """
-    value, g = f(x)
-    for _ in range(STEPS):
-        step = -inverse @ g
-        slope = float(g @ step)
-        if -slope < 2 * GAIN:  # a parabola has half of it left to gain
-            break
-        length = 1.0
-        new, new_g = f(x + step)
-        while not new <= value + 1e-4 * length * slope:
-            length /= 2
-            if length < 1e-9:  # rounding is all that is left
-                return value, x
-            new, new_g = f(x + length * step)
-        s, y = length * step, new_g - g
-        x, value, g = x + s, new, new_g
-        if (curvature := float(s @ y)) > 0:
-            turn = np.eye(len(x)) - np.outer(s, y) / curvature
-            inverse = turn @ inverse @ turn.T + np.outer(s, s) / curvature
-    return value, x

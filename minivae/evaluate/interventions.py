@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ShapeError, UsageError
 from ..random import Stream
+from .minimum import minimum
 
 Represent = Callable[[np.ndarray], Any]
 
@@ -89,36 +90,19 @@ def with_one(x: np.ndarray) -> np.ndarray:
     return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
 
-def softmax_regression(x: np.ndarray, labels: np.ndarray, classes: int, ridge: float = 1e-3, steps: int = 50) -> np.ndarray:
-    """W that minimises mean -log softmax(W'[x, 1])_label + ridge/2 |W|^2, by Newton's method.     (N, K), (N,) -> (K + 1, classes)
+def softmax_regression(x: np.ndarray, labels: np.ndarray, classes: int, ridge: float = 1e-3) -> np.ndarray:
+    """W that minimises mean -log softmax(W'[x, 1])_label + ridge/2 |W|^2.     (N, K), (N,) -> (K + 1, classes)
 
     The ridge keeps W finite where the classes can be separated.
     """
-    x = with_one(x)
-    n, k = x.shape
-    target, w = np.eye(classes)[labels], np.zeros((k, classes))
+    x, target = with_one(x), np.eye(classes)[labels]
 
-    def objective(w):
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        w = theta.reshape(x.shape[1], classes)
         scores = x @ w
         top = scores.max(axis=1, keepdims=True)
         log_p = scores - top - np.log(np.exp(scores - top).sum(axis=1, keepdims=True))
-        return -(log_p * target).sum() / n + ridge / 2 * (w * w).sum(), np.exp(log_p)
+        gradient = x.T @ (np.exp(log_p) - target) / len(x) + ridge * w
+        return -(log_p * target).sum() / len(x) + ridge / 2 * (w * w).sum(), gradient.reshape(-1)
 
-    value, p = objective(w)
-    for _ in range(steps):
-        gradient = x.T @ (p - target) / n + ridge * w
-        if abs(gradient).max() < 1e-9:
-            break
-        hessian = np.zeros((k, classes, k, classes))
-        for a in range(classes):
-            for b in range(classes):
-                hessian[:, a, :, b] = x.T @ (x * (p[:, a] * ((a == b) - p[:, b]))[:, None]) / n
-        step = np.linalg.solve(hessian.reshape(w.size, w.size) + ridge * np.eye(w.size), gradient.reshape(-1)).reshape(w.shape)
-        length = 1.0
-        while length > 1e-6:  # a full step may overshoot far from the optimum
-            new_value, new_p = objective(w - length * step)
-            if new_value <= value:
-                break
-            length /= 2
-        w, value, p = w - length * step, new_value, new_p
-    return w
+    return minimum(loss, np.zeros(x.shape[1] * classes), 1e-7)[1].reshape(x.shape[1], classes)

@@ -46,7 +46,7 @@ def padding_pairs(padding: Any) -> Padding:
 
 
 def output_size(size: int, kernel: int, stride: int, padding: Pair) -> int:
-    """Pixels of a convolution's result along one axis: floor((size + before + after - kernel) / stride) + 1"""
+    """Pixels of a convolution's result along one axis: floor((size + before + after - kernel) / stride) + 1; below 1 if it does not fit."""
     return (size + sum(padding) - kernel) // stride + 1
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from ..backend import xp
 from ..engine import Op
 from ..kernels.cpu import densities as kernels
-from ..kernels.cpu.elementwise import SAVES, unary, unary_vjp
+from ..kernels.cpu import elementwise
 from ..kernels.gpu import KERNELS as GPU
 
 
@@ -123,11 +123,11 @@ def compiled(name):
     """The pair of fast kernels of an elementwise function; `option` is leaky_relu's slope or elu's alpha."""
 
     def forward(x, option=0.0):
-        y = unary(name, x, option)
-        return y, (x if SAVES[name] == "x" else y, option)
+        y = elementwise.unary(name, x, option)
+        return y, (x if elementwise.SAVES[name] == "x" else y, option)
 
     def vjp(g, saved, option):
-        return (unary_vjp(name, g, saved, option),)
+        return (elementwise.unary_vjp(name, g, saved, option),)
 
     return forward, vjp
 

@@ -16,8 +16,8 @@ from ..backend import xp
 from ..engine import Op
 from ..kernels.checks import check_conv, transposed_size
 from ..kernels.cpu import conv
-from ..kernels.cpu.jit import kernels_only
 from ..kernels.gpu import KERNELS as GPU
+from ..kernels.lazy import kernels_only
 from .dense import fused_activation, fused_activation_gradient
 
 

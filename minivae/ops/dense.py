@@ -7,8 +7,8 @@ from ..engine import Op
 from ..errors import ShapeError, UsageError
 from ..kernels.checks import check_dense, check_matmul
 from ..kernels.cpu import gemm
-from ..kernels.cpu.jit import kernels_only
 from ..kernels.gpu import KERNELS as GPU
+from ..kernels.lazy import kernels_only
 from .activations import sigmoid_of
 
 

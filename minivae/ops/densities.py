@@ -8,8 +8,8 @@ from ..backend import xp
 from ..engine import Op
 from ..kernels.cpu import densities as kernels
 from ..kernels.cpu import gaussians
-from ..kernels.cpu.jit import kernels_only_rows
 from ..kernels.gpu import KERNELS as GPU
+from ..kernels.lazy import kernels_only_rows
 from .activations import sigmoid_of
 
 LOG_2PI = math.log(2 * math.pi)

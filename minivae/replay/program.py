@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..engine import Tensor, runner, stop_gradient
-from ..kernels.cpu.jit import recorded, repeat
+from ..kernels.cpu import watch
 from ..random import Stream, on_draw
 from .memory import Ledger, Place
 
@@ -34,7 +34,7 @@ class Program:
         """Inside the block, this thread's ops, gradients and draws are noted."""
         told, run = on_draw.set(self.draw), runner.set(self.run)
         try:
-            with recorded() as self.kernels:
+            with watch.recorded() as self.kernels:
                 yield
         finally:
             on_draw.reset(told)
@@ -52,7 +52,7 @@ class Program:
             self.allocate()
         for own, a in zip(self.inputs, arrays, strict=True):
             own[...] = a
-        repeat(self.program)
+        watch.repeat(self.program)
         self.used += 1
         return self.results
 

@@ -20,6 +20,7 @@ import numpy as np
 from ..data import Batch, Dataset, to_float
 from ..engine import no_grad
 from ..errors import CheckpointError, NonFiniteError, UsageError
+from ..kernels.cpu import jit
 from ..models import build, describe
 from ..nn import evaluating
 from ..objectives import Elbo, Objective, trained
@@ -144,9 +145,9 @@ class Run:
         if hasattr(self.model, "condition"):
             labels_of(data)
         while trainer.epochs_done < config.epochs:
-            start = perf_counter()
+            start, before = perf_counter(), jit.compiling.seconds
             train = trainer.epoch(data.train_images, data.train_labels, progress=step)
-            seconds = perf_counter() - start
+            seconds = perf_counter() - start - (jit.compiling.seconds - before)
             test = trainer.evaluate(data.test_images, data.test_labels, size=len(data.train_images))
             self.refuse_nonfinite(train, test)
             line = {"epoch": trainer.epochs_done, "seconds": round(seconds, 3), "train": train, "test": test}

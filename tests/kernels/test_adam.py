@@ -122,3 +122,21 @@ def test_bad_arrays_are_refused():
     for bad in (p[:9], p.astype(np.float64), np.zeros(20, np.float32)[::2]):
         with pytest.raises(ShapeError, match="float32"):
             adam(p, bad, p.copy(), [g], [0], 0.1)
+
+
+def test_nothing_is_left_below_the_smallest_normal_number():
+    """A unit that died: its m shrinks by 0.9 a step.  And gradients whose squares have no digits."""
+    n = 4096 * 2 + 5
+    p, m, v = (np.full(n, value, np.float32) for value in (1, 1e-3, 1e-6))
+    g = np.zeros(n, np.float32)
+    g[::2] = 1e-21
+    for step in range(1, 1200):
+        adam(p, m, v, [g], [0], 1e-3, step=step)
+    tiny = np.finfo(np.float32).tiny
+    assert not m[1::2].any()
+    assert (m[::2] > 0).all()
+    v[:] = 0
+    adam(p, m, v, [g], [0], 1e-3, step=1200)
+    assert ((m == 0) | (abs(m) >= tiny)).all()
+    assert not v.any()
+    assert np.isfinite(p).all()

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from minivae.errors import ShapeError
+from minivae.errors import ShapeError, UsageError
 from minivae.kernels.cpu.epilogue import activation_gradient, bias_gradient
 from minivae.kernels.cpu.gemm import CHUNK, DEPTH, PARALLEL_FROM, dense_forward, dense_vjp, gemm
 from minivae.kernels.cpu.tile import ROWS, WIDTH
@@ -210,7 +210,7 @@ def test_shapes_that_do_not_fit_are_told():
         gemm(a, a)
     with pytest.raises(ShapeError, match="bias"):
         gemm(a, a, transpose_b=True, bias=np.zeros(4, np.float32))
-    with pytest.raises(ShapeError, match="softmax"):
+    with pytest.raises(UsageError, match="softmax"):
         gemm(a, a, transpose_b=True, activation="softmax")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivae.kernels.cpu import jit
+from minivae.kernels.cpu import cache, jit
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_written_costs_one_warning(tiny):
 
 def test_where_the_cache_lies(tmp_path):
     script = tmp_path / "where.py"
-    script.write_text("from minivae.kernels.cpu.jit import cache_folder; print(cache_folder().parent)")
+    script.write_text("from minivae.kernels.cpu.cache import cache_folder; print(cache_folder().parent)")
     both = {"MINIVAE_CACHE": str(tmp_path / "a"), "XDG_CACHE_HOME": str(tmp_path / "b"), "HOME": str(tmp_path)}
     assert run(script, **both) == [str(tmp_path / "a" / "kernels")]
     assert run(script, **both | {"MINIVAE_CACHE": ""}) == [str(tmp_path / "b" / "minivae" / "kernels")]
@@ -126,15 +126,15 @@ def test_import_compiles_nothing(tmp_path):
 
 def test_the_folder_is_named_after_everything_that_matters(tmp_path, monkeypatch):
     (tmp_path / "one.py").write_text("a = 1")
-    before = jit.sources_hash(tmp_path)
+    before = cache.sources_hash(tmp_path)
     os.utime(tmp_path / "one.py", (0, 0))
-    assert jit.sources_hash(tmp_path) == before
+    assert cache.sources_hash(tmp_path) == before
     (tmp_path / "two.py").write_text("")
-    with_two = jit.sources_hash(tmp_path)
+    with_two = cache.sources_hash(tmp_path)
     (tmp_path / "one.py").write_text("a = 2")
-    with_edit = jit.sources_hash(tmp_path)
-    monkeypatch.setattr(jit.config, "CPU_NAME", "nehalem")
-    assert len({before, with_two, with_edit, jit.sources_hash(tmp_path)}) == 4
+    with_edit = cache.sources_hash(tmp_path)
+    monkeypatch.setattr(cache.config, "CPU_NAME", "nehalem")
+    assert len({before, with_two, with_edit, cache.sources_hash(tmp_path)}) == 4
 
 
 TWO_THREADS = """

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from ulps import ulps
 
+import minivae.kernels.cpu.philox as philox  # the module itself, which numba compiles from
 from minivae.errors import UsageError
-from minivae.kernels.cpu import philox
 from minivae.kernels.cpu.elementwise import PARALLEL_FROM
 from minivae.kernels.cpu.jit import kernel
 from minivae.random import Stream, philox_reference

@@ -11,10 +11,11 @@ stride 1 is also the adjoint of the convolution with the kernel turned by 180 de
 import numpy as np
 
 from ...errors import ShapeError
+from ..checks import Padding, Pair, activation_code, output_size
 from .correlate import correlate, sum_over_pixels
-from .epilogue import activation_code, activation_gradient, as_float32, bias_gradient
+from .epilogue import activation_gradient, as_float32, bias_gradient
 from .gemm import NO_BIAS
-from .patches import Padding, Pair, adjoint_plan, forward_plan, output_size
+from .patches import adjoint_plan, forward_plan
 from .scatter import is_faster, multiply_and_scatter
 from .tile import LANES
 

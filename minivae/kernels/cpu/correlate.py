@@ -1,8 +1,8 @@
 """The two sweeps over images: correlation with a kernel, and the sum over pixels that is its gradient.
 
 Correlation (forward, and input gradient phase by phase): the weights are packed into panels once; a worker copies a group of images into
-its zero-bordered buffer, then sweeps tiles over their pixels, panel by panel.  A run of tiles is dealt to every worker, so that one
-large image keeps them all busy too.
+its zero-bordered buffer, then sweeps tiles over their pixels, panel by panel.  Workers fetch runs of tiles (share.py), groups of images as
+long as there are many and parts of one at the end, so that one large image keeps them all busy too.
 
 Sum over pixels (weight gradient): the same images with rows and columns of A swapped, so that a row is a tap and the sum runs over pixels.
 The batch is cut into parts by shape alone, and their sums are added in order: the number of threads does not change a bit.
@@ -13,8 +13,9 @@ import numpy as np
 
 from .gemm import PARALLEL_FROM, workers_for
 from .jit import device, kernel, scratch
-from .panels import SWEEP_BUFFER, pack, sweep
+from .panels import PRODUCT, SWEEP_BUFFER, pack, sweep
 from .patches import Plan
+from .share import clear, counters, next_run, runs
 from .tile import LANES, ROWS, WIDTH
 
 DEPTH = 1024  # pixels that the weight gradient sums before it moves on: a panel of g of 128 KB
@@ -42,7 +43,7 @@ def _pad(x, top, left, Wp, padded):
 
 
 @device
-def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffer):
+def _correlate_tiles(runs, counters, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffer):
     N, H, W, C = x.shape
     Hp, Wp, top, left, images = geometry
     O = y.shape[3]
@@ -54,36 +55,37 @@ def _correlate_tiles(worker, workers, x, geometry, rows, c_rows, columns, phases
     if copied:
         _clear(padded)
 
-    group_tiles = rest_tiles = 0
+    group_tiles = 0
     for phase in range(phases.shape[0]):
         group_tiles += -(-images * phases[phase, 1] // ROWS)
-        rest_tiles += -(-(N % images) * phases[phase, 1] // ROWS)
-    tiles = N // images * group_tiles + rest_tiles
-    unit, end = tiles * worker // workers, tiles * (worker + 1) // workers
-    while unit < end:
-        group = unit // group_tiles
-        position, wanted = unit - group * group_tiles, end - unit
-        n0 = group * images
-        present = min(images, N - n0)
-        a_at = x.ctypes.data + n0 * H * W * C * 4
-        if copied:
-            _pad(x[n0 : n0 + present], top, left, Wp, padded)
-            a_at = padded.ctypes.data
-        for phase in range(phases.shape[0]):
-            row, pixels, column, depth = phases[phase, 0], phases[phase, 1], phases[phase, 2], phases[phase, 3]
-            count = present * pixels
-            phase_tiles = -(-count // ROWS)
-            first, last = min(position, phase_tiles), min(position + wanted, phase_tiles)
-            for j0 in range(0, O, WIDTH):
-                panel = packed.ctypes.data + (column * -(-O // WIDTH) + depth * (j0 // WIDTH)) * WIDTH * 4
-                if last > first:
-                    patches = (a_at, rows, columns.ctypes.data + column * 8, depth)
-                    weights = (panel, WIDTH, min(WIDTH, O - j0), 0)
-                    result = (y.ctypes.data + (n0 * image_out + j0) * 4, c_rows, count)
-                    sweep(patches, weights, result, row, first, last, shift + j0 * 4, False, activation, 0, workspace)
-            position -= first
-            wanted -= last - first
-            unit += last - first
+    run = next_run(counters, 0)
+    while run < runs.size - 1:
+        unit, end = runs[run], runs[run + 1]
+        while unit < end:
+            group = unit // group_tiles
+            position, wanted = unit - group * group_tiles, end - unit
+            n0 = group * images
+            present = min(images, N - n0)
+            a_at = x.ctypes.data + n0 * H * W * C * 4
+            if copied:
+                _pad(x[n0 : n0 + present], top, left, Wp, padded)
+                a_at = padded.ctypes.data
+            for phase in range(phases.shape[0]):
+                row, pixels, column, depth = phases[phase, 0], phases[phase, 1], phases[phase, 2], phases[phase, 3]
+                count = present * pixels
+                phase_tiles = -(-count // ROWS)
+                first, last = min(position, phase_tiles), min(position + wanted, phase_tiles)
+                for j0 in range(0, O, WIDTH):
+                    panel = packed.ctypes.data + (column * -(-O // WIDTH) + depth * (j0 // WIDTH)) * WIDTH * 4
+                    if last > first:
+                        patches = (a_at, rows, columns.ctypes.data + column * 8, depth)
+                        weights = (panel, WIDTH, min(WIDTH, O - j0), 0)
+                        result = (y.ctypes.data + (n0 * image_out + j0) * 4, c_rows, count)
+                        sweep(patches, weights, result, row, first, last, shift + j0 * 4, False, activation, 0, workspace)
+                position -= first
+                wanted -= last - first
+                unit += last - first
+        run = next_run(counters, 0)
 
 
 @device
@@ -100,14 +102,24 @@ def _pack_weights(w, w_stride, bias, weights, phases, O, packed):
         shift[j] = bias[j] if j < bias.size else 0
 
 
-@kernel(parallel=True)
-def _correlate(x, w, w_stride, bias, activation, y, geometry, rows, c_rows, columns, weights, phases, packed, buffers, workers):
+@kernel(parallel=True, links=PRODUCT)
+def _correlate(
+    runs, counters, x, w, w_stride, bias, activation, y, geometry, rows, c_rows, columns, weights, phases, packed, buffers, workers
+):  # fmt: skip
+    clear(counters)
     _pack_weights(w, w_stride, bias, weights, phases, y.shape[3], packed)
     if workers == 1:
-        _correlate_tiles(np.int64(0), workers, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffers[0])
+        _correlate_tiles(runs, counters, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffers[0])
     else:
         for worker in numba.prange(workers):
-            _correlate_tiles(np.int64(worker), workers, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffers[worker])
+            _correlate_tiles(runs, counters, x, geometry, rows, c_rows, columns, phases, packed, activation, y, buffers[worker])
+
+
+def _plan_runs(plan: Plan, N: int, workers: int) -> np.ndarray:
+    """The runs of tiles over the pixels of N images, phase by phase in each group of images."""
+    images = plan.geometry[4]
+    whole, rest = (sum(-(-n * int(pixels) // ROWS) for pixels in plan.phases[:, 1]) for n in (images, N % images))
+    return runs(N // images * whole + rest, workers, max(1, whole // 4), whole)
 
 
 def correlate(plan: Plan, x: np.ndarray, w: np.ndarray, w_stride: int, bias: np.ndarray, activation: int, y: np.ndarray) -> None:
@@ -117,13 +129,13 @@ def correlate(plan: Plan, x: np.ndarray, w: np.ndarray, w_stride: int, bias: np.
     packed = scratch("packed", 1, (len(plan.columns) + 1) * -(-O // WIDTH) * WIDTH)[0]
     buffers = scratch("images", workers, SWEEP_BUFFER + plan.padded_floats)
     _correlate(
-        x, w.reshape(-1), w_stride, bias, activation, y,
+        _plan_runs(plan, x.shape[0], workers), counters(), x, w.reshape(-1), w_stride, bias, activation, y,
         plan.geometry, plan.rows, plan.c_rows, plan.columns, plan.weights, plan.phases, packed, buffers, workers,
     )  # fmt: skip
 
 
 @device
-def _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partial, buffer):
+def _weight_gradient_tiles(runs, counters, x, g, geometry, taps, pixels, partial, buffer):
     N, H, W, C = x.shape
     Hp, Wp, top, left, images = geometry
     O = g.shape[3]
@@ -148,33 +160,36 @@ def _weight_gradient_tiles(worker, workers, x, g, geometry, taps, pixels, partia
         _clear(padded)
 
     part_tiles = -(-K // ROWS)
-    unit, end = parts * part_tiles * worker // workers, parts * part_tiles * (worker + 1) // workers
-    while unit < end:
-        part = unit // part_tiles
-        first = unit - part * part_tiles
-        last = min(part_tiles, first + end - unit)
-        unit += last - first
-        target = partial.ctypes.data + part * K * O * 4
-        start = N * part // parts
-        for n0 in range(start, N * (part + 1) // parts, images):
-            present = min(images, N * (part + 1) // parts - n0)
-            a_at = x.ctypes.data + n0 * H * W * C * 4
-            if copied:
-                _pad(x[n0 : n0 + present], top, left, Wp, padded)
-                a_at = padded.ctypes.data
-            for p0 in range(0, present * pixels_each, DEPTH):
-                depth = min(DEPTH, present * pixels_each - p0)
-                for j0 in range(0, O, WIDTH):
-                    width = min(WIDTH, O - j0)
-                    source = flat_g[(n0 * pixels_each + p0) * O + j0 :]
-                    b_at, b_stride = source.ctypes.data, O
-                    if width != WIDTH and width != LANES:
-                        pack(source, g_rows, 1, depth, width, panel)
-                        b_at, b_stride = panel.ctypes.data, WIDTH
-                    patches = (a_at, taps, pixels.ctypes.data + p0 * 8, depth)
-                    result = (target + j0 * 4, gw_rows, K)
-                    going_on = n0 > start or p0 > 0
-                    sweep(patches, (b_at, b_stride, width, 0), result, 0, first, last, shift.ctypes.data, going_on, 0, 0, workspace)
+    run = next_run(counters, 0)
+    while run < runs.size - 1:
+        unit, end = runs[run], runs[run + 1]
+        while unit < end:
+            part = unit // part_tiles
+            first = unit - part * part_tiles
+            last = min(part_tiles, first + end - unit)
+            unit += last - first
+            target = partial.ctypes.data + part * K * O * 4
+            start = N * part // parts
+            for n0 in range(start, N * (part + 1) // parts, images):
+                present = min(images, N * (part + 1) // parts - n0)
+                a_at = x.ctypes.data + n0 * H * W * C * 4
+                if copied:
+                    _pad(x[n0 : n0 + present], top, left, Wp, padded)
+                    a_at = padded.ctypes.data
+                for p0 in range(0, present * pixels_each, DEPTH):
+                    depth = min(DEPTH, present * pixels_each - p0)
+                    for j0 in range(0, O, WIDTH):
+                        width = min(WIDTH, O - j0)
+                        source = flat_g[(n0 * pixels_each + p0) * O + j0 :]
+                        b_at, b_stride = source.ctypes.data, O
+                        if width != WIDTH and width != LANES:
+                            pack(source, g_rows, 1, depth, width, panel)
+                            b_at, b_stride = panel.ctypes.data, WIDTH
+                        patches = (a_at, taps, pixels.ctypes.data + p0 * 8, depth)
+                        result = (target + j0 * 4, gw_rows, K)
+                        going_on = n0 > start or p0 > 0
+                        sweep(patches, (b_at, b_stride, width, 0), result, 0, first, last, shift.ctypes.data, going_on, 0, 0, workspace)
+        run = next_run(counters, 0)
 
 
 @device
@@ -187,13 +202,14 @@ def _add_up(parts, total):
             total[i] += source[i]
 
 
-@kernel(parallel=True)
-def _weight_gradient(x, g, geometry, taps, pixels, partial, gw, buffers, workers):
+@kernel(parallel=True, links=PRODUCT)
+def _weight_gradient(runs, counters, x, g, geometry, taps, pixels, partial, gw, buffers, workers):
+    clear(counters)
     if workers == 1:
-        _weight_gradient_tiles(np.int64(0), workers, x, g, geometry, taps, pixels, partial, buffers[0])
+        _weight_gradient_tiles(runs, counters, x, g, geometry, taps, pixels, partial, buffers[0])
     else:
         for worker in numba.prange(workers):
-            _weight_gradient_tiles(np.int64(worker), workers, x, g, geometry, taps, pixels, partial, buffers[worker])
+            _weight_gradient_tiles(runs, counters, x, g, geometry, taps, pixels, partial, buffers[worker])
     if partial.shape[0] > 1:
         _add_up(partial.reshape(partial.shape[0], -1), gw.reshape(-1))
 
@@ -206,5 +222,7 @@ def sum_over_pixels(plan: Plan, x: np.ndarray, g: np.ndarray) -> np.ndarray:
     partial = gw.reshape(1, K, O) if parts == 1 else scratch("partial", 1, parts * K * O)[0, : parts * K * O].reshape(parts, K, O)
     workers = workers_for(g.size * K)
     buffers = scratch("images", workers, SWEEP_BUFFER + WIDTH + 2 * K + 2 * DEPTH + DEPTH * WIDTH + plan.padded_floats)
-    _weight_gradient(x, g, plan.geometry, plan.columns, plan.rows, partial, gw, buffers, workers)
+    tiles = -(-K // ROWS)  # of a part
+    work = runs(parts * tiles, workers, max(1, tiles // 4), tiles)
+    _weight_gradient(work, counters(), x, g, plan.geometry, plan.columns, plan.rows, partial, gw, buffers, workers)
     return gw

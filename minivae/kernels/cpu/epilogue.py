@@ -9,24 +9,17 @@ import numba
 import numpy as np
 
 from ...errors import ShapeError
+from ..checks import ACTIVATIONS, activation_code
 from .jit import device, inline, kernel
 from .tile import HAS_FMA, LANES, WIDTH, make_tile
 from .vecmath import sigmoid, tanh
 
-ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "sigmoid": 3}
-RELU, TANH, SIGMOID = 1, 2, 3
+RELU, TANH, SIGMOID = (ACTIVATIONS[name] for name in ("relu", "tanh", "sigmoid"))
 
 row_wide, row_narrow = make_tile(1, 2, LANES, HAS_FMA), make_tile(1, 1, LANES, HAS_FMA)
 
 FLOAT32 = np.dtype(np.float32)
 ELEMENTS = 1 << 14  # a worker's least share of an elementwise pass: 3 us, the cost of waking a thread
-
-
-def activation_code(activation: str | None) -> int:
-    try:
-        return ACTIVATIONS[activation]
-    except KeyError:
-        raise ShapeError(f"activation {activation!r} is unknown; choose None, relu, tanh or sigmoid") from None
 
 
 def as_float32(x: np.ndarray) -> np.ndarray:

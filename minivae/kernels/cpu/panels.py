@@ -10,12 +10,13 @@
 What a matrix, its transpose, an image and its patches have in common is told by tables of offsets: see tile.py.
 """
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 
 from .epilogue import RELU, apply_activation
-from .jit import device, inline, intrinsic
+from .jit import inline, intrinsic, shared
 from .tile import LANES, ROWS, WIDTH, tile_low, tile_narrow, tile_packing, tile_wide
 
 SWEEP_BUFFER = ROWS * WIDTH + 8 * ROWS  # floats: a tile of C, and four tables of ROWS int64
@@ -77,6 +78,27 @@ def _copy_float(typing_context, source, target):
     return types.void(types.int64, types.int64), generate
 
 
+@intrinsic
+def _pointer(typing_context, address, like):
+    """The pointer to numbers like `like` at an address."""
+    pointer = types.CPointer(like)
+    return pointer(types.int64, like), lambda context, builder, signature, arguments: builder.inttoptr(
+        arguments[0], context.get_value_type(pointer)
+    )
+
+
+@inline
+def floats(address, n):
+    """The n float32 that lie there, as an array."""
+    return numba.carray(_pointer(address, np.float32(0)), (n,))
+
+
+@inline
+def ints(address, n):
+    """The n int64 that lie there, as an array."""
+    return numba.carray(_pointer(address, np.int64(0)), (n,))
+
+
 @inline
 def _copy(source, target, width):
     """Copy `width` floats between two addresses: a slice would count its references, which takes longer than a row of a tile."""
@@ -87,13 +109,13 @@ def _copy(source, target, width):
         _copy_float(source + j * 4, target + j * 4)
 
 
-@device
-def pack(b, offsets, stride, depth, width, panel):
-    """panel[k, j] = b[offsets[k] + j * stride] for j < width, zero for width <= j < WIDTH.   panel: (depth, WIDTH), flat"""
+@shared("void(int64, int64, int64, int64, int64, int64)")
+def _pack(b_at, offsets, stride, depth, width, panel_at):
+    offsets = ints(offsets, depth)
     if width < WIDTH:
+        panel = floats(panel_at, depth * WIDTH)
         for i in range(depth * WIDTH):
             panel[i] = 0
-    b_at, panel_at = b.ctypes.data, panel.ctypes.data
     if stride == 1:
         for k in range(depth):
             _copy(b_at + offsets[k] * 4, panel_at + k * WIDTH * 4, width)
@@ -114,38 +136,37 @@ def pack(b, offsets, stride, depth, width, panel):
         k += steps
 
 
-@device
-def sweep(A, B, C, start, first, last, bias, accumulate, activation, panel, buffer):
-    """Tiles first <= t < last of one panel:  C[i, :width] = act(S + sum_k A[i, k] B[k, :width])  for the rows ROWS t <= i < ROWS (t + 1).
+@inline
+def pack(b, offsets, stride, depth, width, panel):
+    """panel[k, j] = b[offsets[k] + j * stride] for j < width, zero for width <= j < WIDTH.   panel: (depth, WIDTH), flat"""
+    _pack(b.ctypes.data, offsets.ctypes.data, stride, depth, width, panel.ctypes.data)
 
-    A = (address, rows, address of columns, depth), B = (address, stride, width, skip), C = (address, rows, number of rows): see tile.py for
-    the tables; those of rows are arrays, read from entry `start` on.  S is C if `accumulate`, else the bias (WIDTH floats at an address) in
-    every row.  The first `skip` of `width` columns are not stored: that they are read lets a last, narrow panel be made of whole vectors.
-    Unless `panel`, an address, is zero, the first tile packs B there, and the others read it from there: width must be WIDTH.
-    Addresses instead of slices: numba counts the references of every slice, a few nanoseconds each.
-    """
-    (a, rows, columns, depth), (b, b_stride, width, skip), (c, c_rows, count) = A, B, C
+
+@shared(f"void({', '.join(['int64'] * 18)})")
+def _sweep(
+    a, rows, columns, depth, b, b_stride, width, skip, c, c_rows, count, first, last, bias, accumulate, activation, panel, edge
+):  # fmt: skip
+    rows_of_a, rows_of_c = ints(rows, count), ints(c_rows, count)
     floor = np.float32(0) if activation == RELU else np.float32(-np.inf)
-    edge = buffer.ctypes.data
-    tables = buffer[ROWS * WIDTH : ROWS * WIDTH + 8 * ROWS].view(np.int64)  # last rows, last rows of C, rows of `edge`, one row for all
-    tables_at = tables.ctypes.data
+    tables_at = edge + ROWS * WIDTH * 4
+    tables = ints(tables_at, 4 * ROWS)  # last rows, last rows of C, rows of `edge`, one row for all
     for r in range(ROWS):
         tables[2 * ROWS + r], tables[3 * ROWS + r] = r * WIDTH, 0
     # a tile wider than C goes to `edge`, and its columns from there; so does one that awaits an activation, in one long loop
-    direct = width in (WIDTH, LANES) and skip == 0 and activation <= RELU
+    direct = (width in (WIDTH, LANES)) and skip == 0 and activation <= RELU
     for t in range(first, last):
         i0 = t * ROWS
         present = min(ROWS, count - i0)
-        a_rows_at, c_at, c_rows_at = rows.ctypes.data + (start + i0) * 8, c, c_rows.ctypes.data + (start + i0) * 8
+        a_rows_at, c_at, c_rows_at = rows + i0 * 8, c, c_rows + i0 * 8
         if present < ROWS:  # the last row stands in for those that are missing
             for r in range(ROWS):
-                i = start + min(i0 + r, count - 1)
-                tables[r], tables[ROWS + r] = rows[i], c_rows[i]
+                i = min(i0 + r, count - 1)
+                tables[r], tables[ROWS + r] = rows_of_a[i], rows_of_c[i]
             a_rows_at, c_rows_at = tables_at, tables_at + ROWS * 8
         if not direct:
             if accumulate:
                 for r in range(present):
-                    _copy(c + (c_rows[start + i0 + r] + skip) * 4, edge + (r * WIDTH + skip) * 4, width - skip)
+                    _copy(c + (rows_of_c[i0 + r] + skip) * 4, edge + (r * WIDTH + skip) * 4, width - skip)
             c_at, c_rows_at = edge, tables_at + 2 * ROWS * 8
         s_at, s_rows_at = (c_at, c_rows_at) if accumulate else (bias, tables_at + 3 * ROWS * 8)
         if t == first and panel != 0 and present == ROWS:
@@ -159,6 +180,27 @@ def sweep(A, B, C, start, first, last, bias, accumulate, activation, panel, buff
             tile_wide(a, a_rows_at, columns, depth, b, b_stride, s_at, s_rows_at, c_at, c_rows_at, floor)
         if not direct:
             if activation > RELU:
-                apply_activation(buffer[: present * WIDTH], activation)
+                apply_activation(floats(edge, present * WIDTH), activation)
             for r in range(present):
-                _copy(edge + (r * WIDTH + skip) * 4, c + (c_rows[start + i0 + r] + skip) * 4, width - skip)
+                _copy(edge + (r * WIDTH + skip) * 4, c + (rows_of_c[i0 + r] + skip) * 4, width - skip)
+
+
+@inline
+def sweep(A, B, C, start, first, last, bias, accumulate, activation, panel, buffer):
+    """Tiles first <= t < last of one panel:  C[i, :width] = act(S + sum_k A[i, k] B[k, :width])  for the rows ROWS t <= i < ROWS (t + 1).
+
+    A = (address, rows, address of columns, depth), B = (address, stride, width, skip), C = (address, rows, number of rows): see tile.py for
+    the tables; those of rows are arrays, read from entry `start` on.  S is C if `accumulate`, else the bias (WIDTH floats at an address) in
+    every row.  The first `skip` of `width` columns are not stored: that they are read lets a last, narrow panel be made of whole vectors.
+    Unless `panel`, an address, is zero, the first tile packs B there, and the others read it from there: width must be WIDTH.
+    Addresses instead of slices: numba counts the references of every slice, a few nanoseconds each.
+    """
+    (a, rows, columns, depth), (b, b_stride, width, skip), (c, c_rows, count) = A, B, C
+    rows_at, c_rows_at = rows.ctypes.data + start * 8, c_rows.ctypes.data + start * 8
+    _sweep(
+        a, rows_at, columns, depth, b, b_stride, width, skip, c, c_rows_at, count, first, last, bias, accumulate, activation, panel,
+        buffer.ctypes.data,
+    )  # fmt: skip
+
+
+PRODUCT = [_pack, _sweep]  # what a kernel links that packs and sweeps

@@ -20,10 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import Padding, Pair, output_size
 from .tile import ROWS
-
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
 
 
 class Plan(NamedTuple):
@@ -36,11 +34,6 @@ class Plan(NamedTuple):
     columns: np.ndarray  # per phase and tap: where in a patch
     weights: np.ndarray  # ... and where its weight for the first result channel lies in w
     phases: np.ndarray  # (phases, 4): first entry in rows and c_rows, pixels an image, first entry in columns and weights, taps
-
-
-def output_size(size: int, kernel: int, stride: int, padding: Pair) -> int:
-    """The number of kernel positions along one side; zero or less if the kernel does not fit."""
-    return (size + sum(padding) - kernel) // stride + 1
 
 
 def _sum(*terms: np.ndarray) -> np.ndarray:

@@ -15,11 +15,12 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from ..checks import Padding, Pair
 from .epilogue import apply_activation
 from .gemm import workers_for
 from .jit import device, intrinsic, kernel, scratch
-from .panels import SWEEP_BUFFER, pack, sweep
-from .patches import Padding, Pair
+from .panels import PRODUCT, SWEEP_BUFFER, pack, sweep
+from .share import clear, counters, next_run, runs
 from .tile import LANES, ROWS, WIDTH
 
 BLOCK = 512  # pixels of g
@@ -115,8 +116,11 @@ def _prepare(w, O, taps, OW, packed, tables):
         g_rows[i], product_rows[i] = i * O, i * lanes
 
 
-@kernel(parallel=True)
-def _multiply_and_scatter(g, w, bias, activation, kernel_size, stride, corner, padded_size, gx, packed, tables, buffers, workers):
+@kernel(parallel=True, links=PRODUCT)
+def _multiply_and_scatter(
+    runs, counters, g, w, bias, activation, kernel_size, stride, corner, padded_size, gx, packed, tables, buffers, workers
+):  # fmt: skip
+    clear(counters)
     _prepare(w, g.shape[3], kernel_size[0] * kernel_size[1] * gx.shape[3], g.shape[2], packed, tables)
     N = g.shape[0]
     if workers == 1:
@@ -124,8 +128,11 @@ def _multiply_and_scatter(g, w, bias, activation, kernel_size, stride, corner, p
             _image(g[n], packed, bias, activation, kernel_size, stride, corner, padded_size, gx[n], tables, buffers[0])
     else:
         for worker in numba.prange(workers):
-            for n in range(N * worker // workers, N * (worker + 1) // workers):
-                _image(g[n], packed, bias, activation, kernel_size, stride, corner, padded_size, gx[n], tables, buffers[worker])
+            run = next_run(counters, 0)
+            while run < runs.size - 1:
+                for n in range(runs[run], runs[run + 1]):
+                    _image(g[n], packed, bias, activation, kernel_size, stride, corner, padded_size, gx[n], tables, buffers[worker])
+                run = next_run(counters, 0)
 
 
 def multiply_and_scatter(
@@ -142,5 +149,6 @@ def multiply_and_scatter(
     buffers = scratch("images", workers, SWEEP_BUFFER + WIDTH + max(BLOCK, OW) * lanes + Hp * Wp * C)
     bias = bias if bias.size else np.zeros(C, np.float32)
     _multiply_and_scatter(
-        g, w.reshape(-1), bias, activation, (KH, KW), stride, (top, left), (Hp, Wp), gx, packed, tables, buffers, workers
+        runs(len(g), workers), counters(), g, w.reshape(-1), bias, activation, (KH, KW), stride, (top, left), (Hp, Wp), gx,
+        packed, tables, buffers, workers,
     )  # fmt: skip

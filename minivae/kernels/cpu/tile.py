@@ -16,7 +16,8 @@
 
 Nothing of C is touched in memory until the sum is done.  The sum starts from S: a bias, or C itself to go on with a sum; floor = 0
 makes it a relu, floor = -inf leaves it: neither costs a pass over memory.  ROWS x 2 accumulators hide the latency of the multiply-adds
-(4 cycles, 2 a cycle) and leave room for B and A: 8 x 2 of 32 registers with AVX-512, 6 x 2 of 16 with AVX2 and SSE.
+(4 cycles, 2 a cycle) and leave room for B and A: 8 x 2 of 32 registers with AVX-512, 6 x 2 of 16 with AVX2 and SSE,
+12 x 2 of 32 with NEON.
 
 A needs no layout of its own.  Two tables say where its elements lie,
 
@@ -36,7 +37,8 @@ import numba
 from llvmlite import ir
 from numba.core import cgutils
 
-from .jit import cpu, intrinsic
+from .cache import cpu
+from .jit import intrinsic
 
 FLOAT, INT, INDEX = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 BYTES = ir.IntType(8).as_pointer()
@@ -44,41 +46,47 @@ PREFETCH = ir.FunctionType(ir.VoidType(), [BYTES, INDEX, INDEX, INDEX])
 AHEAD = 16  # rows of B
 
 
-def _assembly(lanes: int) -> str:
-    """What LLVM makes of a multiply-add of `lanes` floats on this processor."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    name, features = cpu()
-    machine = llvm.Target.from_default_triple().create_target_machine(cpu=name, features=features)
+Processor = tuple[str, str, str]  # triple, name, features, in LLVM's words
+
+
+def assembly(code: str, processor: Processor) -> str:
+    """What LLVM makes of its own language on this or another processor."""
+    if processor[0] == llvm.get_default_triple():
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    else:  # a judge asks
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    triple, name, features = processor
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=name, features=features, opt=3)
+    return machine.emit_assembly(llvm.parse_assembly(f'target triple = "{triple}"\n{code}'))
+
+
+def multiply_add_code(lanes: int) -> str:
     v = f"<{lanes} x float>"
-    text = f"""declare {v} @llvm.fma.v{lanes}f32({v}, {v}, {v})
+    return f"""declare {v} @llvm.fma.v{lanes}f32({v}, {v}, {v})
     define {v} @probe({v} %a, {v} %b, {v} %c) {{ %d = call {v} @llvm.fma.v{lanes}f32({v} %a, {v} %b, {v} %c)  ret {v} %d }}"""
-    return machine.emit_assembly(llvm.parse_assembly(text))
 
 
-def _choose() -> tuple[int, int, bool]:
+def choose(processor: Processor) -> tuple[int, int, bool]:
     """(ROWS, LANES, whether there is a multiply-add instruction).  Asks the compiler what it would emit: a name or a list of features
     does not tell, because on some processors that have 512-bit registers LLVM prefers not to use them."""
-    assembly = _assembly(16)
-    if "zmm" in assembly:
+    text = assembly(multiply_add_code(16), processor)
+    if "zmm" in text:
         return 8, 16, True
-    if "ymm" in assembly and "vfmadd" in assembly:
+    if "ymm" in text and "vfmadd" in text:
         return 6, 8, True
-    return 6, 4, "fmaf" not in assembly  # without the instruction llvm.fma becomes a call of the C function fmaf
+    if "fmla" in text:  # ARM: 32 registers of 128 bits, and as many for addresses
+        return 12, 4, True
+    return 6, 4, "fmaf" not in text  # without the instruction llvm.fma becomes a call of the C function fmaf
 
 
-ROWS, LANES, HAS_FMA = _choose()
+ROWS, LANES, HAS_FMA = choose((llvm.get_default_triple(), *cpu()))
 WIDTH = 2 * LANES
 
 
-def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool, packs: bool = False) -> Callable:
-    """tile(a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor) for a block of `rows` x (`vectors` * `lanes`) floats.
-
-    A tile that `packs` takes one more address, and leaves the rows of B there, WIDTH floats apart: for the tiles that follow.
-
-    The arrays and tables are addresses (`array.ctypes.data`; tables are int64); strides and table entries count floats.  depth may be 0.
-    A NaN stays a NaN, whatever the floor.
-    """
+def tile_code(rows: int, vectors: int, lanes: int, has_fma: bool, packs: bool = False) -> Callable:
+    """generate(context, builder, signature, arguments): the tile in LLVM's language, for numba or for a judge."""
     vector = ir.VectorType(FLOAT, lanes)
     block = [(i, v) for i in range(rows) for v in range(vectors)]
 
@@ -156,6 +164,18 @@ def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool, packs: bool = 
             builder.store(builder.select(low, floors, result[i, v]), target, align=4)
         return context.get_dummy_value()
 
+    return generate
+
+
+def make_tile(rows: int, vectors: int, lanes: int, has_fma: bool, packs: bool = False) -> Callable:
+    """tile(a, a_rows, columns, depth, b, b_stride, s, s_rows, c, c_rows, floor) for a block of `rows` x (`vectors` * `lanes`) floats.
+
+    A tile that `packs` takes one more address, and leaves the rows of B there, WIDTH floats apart: for the tiles that follow.
+
+    The arrays and tables are addresses (`array.ctypes.data`; tables are int64); strides and table entries count floats.  depth may be 0.
+    A NaN stays a NaN, whatever the floor.
+    """
+    generate = tile_code(rows, vectors, lanes, has_fma, packs)
     addresses = [numba.types.int64] * 10
 
     @intrinsic

@@ -1,0 +1,90 @@
+"""Who looks on while kernels are called: a recorder, that repeats the calls later, and a clock.  Unwatched, a call costs nothing more."""
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .jit import kernels, parallel_lock
+
+Call = tuple[Callable, tuple]
+Watcher = Callable[[Any, Callable, tuple], Any]  # (kernel, the plain call, arguments) -> what the kernel returns
+_watchers: list[tuple[int, Watcher]] = []  # with the thread that each watches
+_lock = threading.Lock()
+
+
+class TimedCall(NamedTuple):
+    function: Callable  # as it was written
+    arguments: tuple
+    seconds: float
+
+
+@contextmanager
+def _watching(watcher: Watcher) -> Iterator[None]:
+    """Inside the block, watcher(kernel, plain call, arguments) stands for every call of a kernel from this thread."""
+    watched = (threading.get_ident(), watcher)
+    with _lock:
+        _watchers.append(watched)
+        kernels.become(_watched_kind(kernels.plain))
+    try:
+        yield
+    finally:
+        with _lock:
+            _watchers.remove(watched)
+            if not _watchers:
+                kernels.become(kernels.plain)
+
+
+@functools.cache
+def _watched_kind(plain: Any) -> Any:
+    class Watched(plain):
+        def __call__(self, *arguments: Any) -> Any:
+            call: Callable = super().__call__
+            for thread, watcher in _watchers:
+                if thread == threading.get_ident():
+                    call = functools.partial(_through, watcher, self, call)
+            return call(*arguments)
+
+    return Watched
+
+
+def _through(watcher: Watcher, kernel: Any, plain: Callable, *arguments: Any) -> Any:
+    return watcher(kernel, plain, arguments)
+
+
+@contextmanager
+def timed() -> Iterator[list[TimedCall]]:
+    """Inside the block, every call of a kernel from this thread is timed, and appended to the list that the block is given."""
+    calls: list[TimedCall] = []
+
+    def watcher(kernel: Any, plain: Callable, arguments: tuple) -> Any:
+        start = time.perf_counter()
+        result = plain(*arguments)
+        calls.append(TimedCall(kernel.py_func, arguments, time.perf_counter() - start))
+        return result
+
+    with _watching(watcher):
+        yield calls
+
+
+@contextmanager
+def recorded() -> Iterator[list[Call]]:
+    """Inside the block, every call of a kernel from this thread is also appended to the list that the block is given, as (kernel,
+    arguments): calling them again repeats the work on the same arrays."""
+    calls: list[Call] = []
+
+    def watcher(kernel: Any, plain: Callable, arguments: tuple) -> Any:
+        calls.append((kernel, arguments))
+        return plain(*arguments)
+
+    with _watching(watcher):
+        yield calls
+
+
+def repeat(calls: list[Call]) -> None:
+    """Make the recorded calls again, in order."""
+    with parallel_lock:
+        for kernel, arguments in calls:
+            kernel(*arguments)
