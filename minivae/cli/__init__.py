@@ -16,7 +16,7 @@ from ..objectives import OBJECTIVES
 from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
-from . import bench, info, look, proof, train
+from . import bench, explore, info, look, proof, train
 
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
@@ -190,6 +190,12 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder of a run; or a Python file and a function NAME() in it that returns (f, inputs), or (f, inputs, gradient)",
     )
+    p = command("explore", explore.explore_command, "make a page on which a run's latent space can be touched, and open it")
+    p.add_argument("folders", metavar="RUN", nargs="+", type=Path, help="folder of a run; several on the same data get a slider")
+    p.add_argument("--out", metavar="FILE", type=Path, help="the page; default: explorer.html in the first run's folder")
+    p.add_argument("--serve", action="store_true", help="instead, show the run on 127.0.0.1 as it is trained")
+    p.add_argument("--port", type=int, default=0, help="for --serve; 0: any that is free")
+    p.add_argument("--no-open", dest="open", action="store_false", help="do not open a browser")
     p = command("bench", bench.bench_command, "time a training step of six VAEs on this machine's CPU")
     names = list(bench.WORKLOADS)
     p.add_argument("--workload", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}; default: all")

@@ -1,8 +1,8 @@
 """A headless Chromium that is spoken to through two pipes, in the DevTools protocol: no driver, no package, no port.
 
-    with Chromium() as browser:
-        browser.open("file:///...")
-        browser.run("document.title")
+with Chromium() as browser:
+    browser.open("file:///...")
+    browser.run("document.title")
 """
 
 import base64
@@ -40,7 +40,9 @@ class Chromium:
             *("--disable-sync", "--hide-scrollbars", "--force-color-profile=srgb", f"--user-data-dir={self.folder}"),
             *(f"--window-size={width},{height}", "about:blank"),
         ]
-        self.process = subprocess.Popen(command, pass_fds=high, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command, pass_fds=high, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         for fd in (*high, theirs[0], ours[1]):
             os.close(fd)
         target = self.call("Target.createTarget", session=False, url="about:blank")["targetId"]
@@ -181,7 +183,12 @@ class Chromium:
 
     def key(self, name: str, shift: bool = False) -> None:
         more = {"text": name} if name == " " else {}
-        common = {"key": name, "code": "Space" if name == " " else name, "windowsVirtualKeyCode": KEYS[name], "modifiers": 8 if shift else 0}
+        common = {
+            "key": name,
+            "code": "Space" if name == " " else name,
+            "windowsVirtualKeyCode": KEYS[name],
+            "modifiers": 8 if shift else 0,
+        }
         self.call("Input.dispatchKeyEvent", type="keyDown", **common, **more)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
         self.settle()

@@ -9,7 +9,6 @@ import minivae as mv
 from minivae import inference, nn
 from minivae.data import Dataset, to_float
 from minivae.distributions import kl
-from minivae.engine import no_grad
 from minivae.explorer.page import payload
 from minivae.explorer.payload import Look
 
