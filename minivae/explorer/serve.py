@@ -79,7 +79,7 @@ def serving(answers: dict[str, Callable[[], tuple[str, str]]], port: int) -> Thr
         server_version, sys_version = "minivae", ""
 
         def do_GET(self) -> None:
-            own = self.server.server_address[1]
+            own = self.server.server_address[1]  # type: ignore[index]
             if self.headers.get("Host", "") not in (f"127.0.0.1:{own}", f"localhost:{own}"):
                 return self.answer(403, "text/plain; charset=utf-8", "this server only answers to 127.0.0.1")
             found = answers.get(self.path.partition("?")[0])

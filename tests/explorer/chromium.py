@@ -6,6 +6,7 @@ with Chromium() as browser:
 """
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -58,10 +59,8 @@ class Chromium:
         self.close()
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(OSError, TimeoutError):
             self.call("Browser.close", session=False, timeout=5)
-        except (OSError, TimeoutError):
-            pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
