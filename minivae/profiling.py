@@ -24,17 +24,13 @@ from .kernels.cpu import peak as best
 PRODUCTS: dict[str, Callable[..., int]] = {
     "_gemm": lambda c, K, **_: c.size * K,
     "_dense_vjp": lambda gs, x, gx, gw, **_: gs.size * x.shape[1] * ((gx.size > 0) + (gw.size > 0)),
-    "_correlate": lambda x, y, geometry, rows, columns, phases, **_: _correlated(len(x), y.shape[3], geometry[4], phases),
+    "_correlate": lambda x, y, phases, **_: len(x) * y.shape[3] * int((phases[:, 1] * phases[:, 3]).sum()),  # pixels an image, taps
     "_weight_gradient": lambda g, taps, **_: g.size * len(taps),
     "_multiply_and_scatter": lambda g, gx, kernel_size, **_: g.size * kernel_size[0] * kernel_size[1] * gx.shape[3],
 }
 SMALL = 0.002  # of a step: calls below it share a line of the table
 WORKSPACE = {"buffers", "buffer", "counters", "runs", "x_runs", "w_runs", "partial", "packed", "tables", "rows", "c_rows", "columns"}
 WORKSPACE |= {"weights", "phases", "taps", "pixels", "zeros", "one", "no_bias", "layout", "addresses"}  # small, or in a cache
-
-
-def _correlated(N: int, O: int, images: int, phases: np.ndarray) -> int:
-    return N * O * int((phases[:, 1] * phases[:, 3]).sum())
 
 
 @dataclass(frozen=True)

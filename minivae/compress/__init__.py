@@ -1,4 +1,4 @@
-"""Compression: the entropy coder.  Bits-back and the file format build on it."""
+"""Compression: the entropy coder."""
 
 from .rans import Stack
 

@@ -46,15 +46,13 @@ def test_what_is_pushed_is_popped(table, lanes, words):
 
 @given(tables(), st.integers(1, 5))
 def test_every_integer_is_the_references(table, lanes):
-    """One state after the other, in Python's integers: each lane with its own words, told apart by who pushed them."""
+    """The states in turns, in Python's integers, with one list of words for all."""
     cumulative, symbols, precision = table
     stack = Stack(lanes=lanes)
+    stack.push(*intervals(cumulative, symbols), precision)
     heads, words = [LOW] * lanes, []
     for i, (start, frequency) in enumerate(zip(*intervals(cumulative, symbols), strict=True)):
-        stack.push([start], [frequency], precision) if lanes == 1 else None
         heads[i % lanes] = push_reference(heads[i % lanes], words, int(start), int(frequency), precision)
-    if lanes > 1:
-        stack.push(*intervals(cumulative, symbols), precision)
     assert stack.heads.tolist() == heads
     assert stack.words().tolist() == words
     for i in reversed(range(len(symbols))):

@@ -24,7 +24,7 @@ from .epilogue import (
 )
 from .jit import device, inline, kernel, scratch, shared
 from .panels import PRODUCT, SWEEP_BUFFER, _pack, _sweep, floats, ints
-from .share import WORK, clear, counters, next_run, runs, take
+from .share import clear, counters, next_run, runs, take
 from .tile import LANES, ROWS, WIDTH
 
 CHUNK_TILES = 256 // ROWS
@@ -117,7 +117,7 @@ _serial_gemm = _gemm.__wrapped__  # a call that stays on one thread needs no loc
 def product_runs(M: int, N: int, K: int, workers: int) -> np.ndarray:
     """The runs of tiles of an (M, N) matrix of sums over K."""
     tiles = -(-M // ROWS)
-    return runs(tiles * -(-N // WIDTH), workers, -(-WORK // (ROWS * WIDTH * max(K, 1))), min(tiles, CHUNK_TILES))
+    return runs(tiles * -(-N // WIDTH), workers, -(-PARALLEL_FROM // (ROWS * WIDTH * max(K, 1))), min(tiles, CHUNK_TILES))
 
 
 def workers_for(multiply_adds: int) -> int:

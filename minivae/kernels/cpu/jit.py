@@ -25,7 +25,6 @@ from numba.core.registry import CPUDispatcher
 
 from .cache import set_cache
 
-config: Any = numba.config
 njit: Any = numba.njit
 OPTIONS: dict[str, Any] = {
     "error_model": "numpy",  # x / 0 is inf; numba's default tests every divisor, and no loop with a division is vectorised

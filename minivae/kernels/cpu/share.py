@@ -18,8 +18,7 @@ from numba import types
 
 from .jit import inline, intrinsic, scratch
 
-COUNTERS = 8  # of one kernel call, a cache line each
-WORK = 1 << 19  # multiply-adds: about 5 us, against the 0.1 us that fetching a run takes
+COUNTERS = 3  # as many as one kernel call needs at most, a cache line each
 
 
 @functools.lru_cache(maxsize=1024)
@@ -60,7 +59,7 @@ def next_run(counters, which):
 
 
 def counters() -> np.ndarray:
-    """COUNTERS counters; a kernel clears those that it uses before its workers start."""
+    """COUNTERS counters; a kernel clears them before its workers start."""
     return scratch("counters", 1, 16 * COUNTERS)[0, : 16 * COUNTERS].view(np.int64)
 
 
