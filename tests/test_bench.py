@@ -206,3 +206,14 @@ def test_bench_refuses_in_one_sentence(capsys):
     assert capsys.readouterr().err == "minivae: --seconds is nan; need a positive number\n"
     with pytest.raises(UsageError, match="4 wide"):
         bench.vae(bench.Workload("odd", (8, 8, 1), 2, (4,), 2, ((4, 3, 1),)), mv.Stream(0))
+
+
+def test_a_profile_from_the_command_line(tmp_path, capsys):
+    assert main(["bench", "--workload", "tiny", "--profile", str(tmp_path / "figures")]) == 0
+    printed = capsys.readouterr().out
+    assert "tiny, batch 32" in printed
+    assert "of the roof" in printed
+    assert "GFLOP/s from registers" in printed
+    assert (tmp_path / "figures" / "tiny.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["bench", "--profile", str(tmp_path), "--json", str(tmp_path / "x.json")]) == 2
+    assert "--profile prints a table and draws, and writes no --json" in capsys.readouterr().err

@@ -141,7 +141,7 @@ def test_info_names_versions_backends_and_folders(capsys):
         assert word in out
 
 
-@pytest.mark.parametrize("command", ["", "train", "resume", "reconstruct", "sample", "interpolate", "evaluate", "bench", "info"])
+@pytest.mark.parametrize("command", ["", "train", "resume", "reconstruct", "sample", "interpolate", "evaluate", "explore", "bench", "info"])
 def test_help_fits_a_terminal_and_names_every_option(command):
     environment = {**os.environ, "COLUMNS": "100"}
     done = subprocess.run(
@@ -153,8 +153,8 @@ def test_help_fits_a_terminal_and_names_every_option(command):
     wanted = {
         "train": ["--seed", "--backend", "--device", "--data-dir", "--out", "--epochs", "--batch-size", "--hidden", "--latent", "--arch"],
         "sample": ["--seed", "--backend", "--device"],
-        "": ["train", "resume", "reconstruct", "sample", "interpolate", "evaluate", "bench", "info"],
-        "bench": ["--workload", "--seconds", "--json", "iwae50"],
+        "": ["train", "resume", "reconstruct", "sample", "interpolate", "evaluate", "explore", "bench", "info"],
+        "bench": ["--workload", "--seconds", "--json", "--profile", "iwae50"],
     }
     assert all(option in done.stdout for option in wanted.get(command, []))
 

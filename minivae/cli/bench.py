@@ -174,12 +174,17 @@ def _timed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def measure(w: Workload, seconds: float) -> dict[str, float]:
-    """Train w's VAE on random binary images."""
+def set_up(w: Workload) -> tuple[VAE, np.ndarray, Stream, Callable[[], Tensor]]:
+    """w's VAE, a batch of random binary images, where all randomness comes from, and a training step."""
     rng = Stream(0)
     model = vae(w, rng.split("weights"))
     x = (rng.split("images").uniform((w.batch, *w.image)) < 0.3).astype(np.float32)
-    step = training_step(w, model, x, rng.split("noise"))
+    return model, x, rng, training_step(w, model, x, rng.split("noise"))
+
+
+def measure(w: Workload, seconds: float) -> dict[str, float]:
+    """Train w's VAE on random binary images."""
+    model, x, rng, step = set_up(w)
     median, low, high = spread(seconds_a_step(step, seconds))
     work = flops(objective(w, model, x, rng.split("noise")))
     return {
@@ -211,10 +216,8 @@ def show_profiles(names: Sequence[str], folder: Path) -> None:
     from ..plots.roofline import roofline  # Matplotlib
 
     for name in names:
-        w, rng = WORKLOADS[name], Stream(0)
-        x = (rng.split("images").uniform((w.batch, *w.image)) < 0.3).astype(np.float32)
-        found = profile(training_step(w, vae(w, rng.split("weights")), x, rng.split("noise")))
-        print(f"\n{name}, batch {w.batch}\n{found}")
+        found = profile(set_up(WORKLOADS[name])[-1])
+        print(f"\n{name}, batch {WORKLOADS[name].batch}\n{found}")
         folder.mkdir(parents=True, exist_ok=True)
         roofline(found, f"A training step of {name}: its products").savefig(folder / f"{name}.png", dpi=120)
         print(folder / f"{name}.png", flush=True)
@@ -224,6 +227,8 @@ def bench_command(options: argparse.Namespace, device: str | None) -> None:
     """Print the time of a training step, workload by workload."""
     if not (options.seconds > 0 and math.isfinite(options.seconds)):
         raise UsageError(f"--seconds is {options.seconds}; need a positive number")
+    if options.profile is not None and options.json is not None:
+        raise UsageError("--profile prints a table and draws, and writes no --json; give one of the two")
     found = machine()
     print(
         f"minivae {VERSION} on {found['cpu']} ({' '.join(found['features']) or 'no vector features named'}), "
@@ -242,7 +247,7 @@ def bench_command(options: argparse.Namespace, device: str | None) -> None:
         ms, low, high, images, _, rate = row.values()
         print(f"{name:9s}{w.batch:6d}{ms:10.3f}  {low:10.3f} to {high:.3f}".ljust(52) + f"{images:12,.0f}{rate:9.1f}", flush=True)
     if jit.compiling.kernels:
-        print(f"compiled before: {jit.compiling.kernels} kernels in {jit.compiling.seconds:.1f} s, once for this processor")
+        print(f"compiled on the way: {jit.compiling.kernels} kernels in {jit.compiling.seconds:.1f} s, once for this processor")
     forward, backward = eager_overhead()
     print(f"eager overhead of an op beyond its NumPy call: {1e6 * forward:.2f} us forward, {1e6 * backward:.2f} us backward")
     if options.json is not None:
