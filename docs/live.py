@@ -10,7 +10,7 @@ from minivae.objectives import Elbo
 from minivae.runs.saved import describe_objective
 from minivae.training import Trainer, TrainingConfig, losses
 
-NAME = "explorer.html"
+NAME = "latent-space.html"
 
 
 def live(epochs: int = 40) -> str:

@@ -25,6 +25,7 @@ def test_the_front_page_carries_a_latent_space(module, monkeypatch, tmp_path):
     live.write(SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=str(tmp_path)), None)
     page = tmp_path / live.NAME
     assert f'src="{live.NAME}"' in (DOCS / "index.md").read_text("utf-8")
+    assert not (DOCS / live.NAME).with_suffix(".md").exists()  # a page of that name would be written over
     assert page.stat().st_size < 2e6
     (tmp_path / "index.html").write_text(f'<html data-ready="yes"><iframe src="{live.NAME}" width="700" height="700"></iframe></html>')
     with Chromium(760, 800) as browser:
