@@ -3,6 +3,7 @@
 from ..models import active_units
 from . import estimators
 from .attributes import slant, thickness
+from .auroc import Auroc, auroc
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
@@ -13,11 +14,13 @@ from .surgery import Surgery, elbo_surgery
 
 __all__ = [
     "DCI",
+    "Auroc",
     "Gaps",
     "Role",
     "Surgery",
     "active_units",
     "appearance",
+    "auroc",
     "best_gaussian",
     "beta_vae_score",
     "correlation_ratio",
