@@ -10,6 +10,7 @@
     less_floor     -ELBO less the floor, the least that a Bernoulli can pay for these pixels: gray ones cost, whatever the model
     less_png       -ELBO less the nats of the image's PNG file (J. Serra et al., "Input complexity and out-of-distribution detection", 2020,
                    eq. 1): what is strange, and not what is complicated
+    residual       -ELBO less what training images as bright, as gray and as complicated cost: a quadratic regression, see `Typical`
 
 The likelihood of a strange image is often higher than a normal one's: see the page on anomalies.
 """
@@ -56,14 +57,15 @@ def anomaly_scores(
     samples: int = 10,
     training: np.ndarray | None = None,
     labels: np.ndarray | None = None,
+    training_labels: np.ndarray | None = None,
     binarized: Stream | None = None,
     progress: Callable[[Any], Any] = iter,
 ) -> dict[str, np.ndarray]:
     """{name: score of each image, (N,) float64} for the names asked for, from the same draws of z.     images (N, ...), bytes or floats
 
     samples      draws of z an image, for the expectations and for the importance-weighted bound
-    training     images (or scores) that the model was trained on, for typicality: an array of images, or (M,) numbers, their -ELBO
-    labels       of a conditional model
+    training     images that the model was trained on, or some of them, for typicality and residual
+    labels       of a conditional model, and training_labels those of `training`
     binarized    the stream of bits that pixels are drawn with, where the model was trained on zeros and ones
 
     Raises UsageError for an unknown name, and for a score that this model or these images do not have.
@@ -74,20 +76,18 @@ def anomaly_scores(
         raise UsageError(
             f"scores are {', '.join(names) or 'none'}, samples {samples}; choose of {', '.join(SCORES)}, and at least 1 sample"
         )
-    if "typicality" in names and training is None:
-        raise UsageError("typicality asks how far an image is from those of training: pass some of them as training=")
-    images = np.asarray(images)
     if "less_png" in names and binarized is not None:
         raise UsageError("less_png compares the bound with the file of the same pixels, and here the model sees bits drawn from them")
-    typical = 0.0
-    if training is not None and "typicality" in names:
-        known = np.asarray(training)
-        if known.ndim > 1 and labels is not None:
-            raise UsageError("typicality of a conditional model: pass the -ELBO of training images, (M,) numbers, as training=")
-        if known.ndim > 1:
-            bits = None if binarized is None else binarized.split("bits of typicality")
-            known = anomaly_scores(model, known, rng.split("typicality"), ["elbo"], samples, binarized=bits)["elbo"]
-        typical = float(known.mean())
+    images, typical = np.asarray(images), None
+    if compared := [name for name in names if name in COMPARED]:
+        if training is None or not len(training):
+            raise UsageError(f"{compared[0]} compares images with those of training: pass some of them as training=")
+        training = np.asarray(training)
+        bits = None if binarized is None else binarized.split("bits of training images")
+        own = anomaly_scores(
+            model, training, rng.split("training images"), ["elbo"], samples, labels=training_labels, binarized=bits, progress=progress
+        )
+        typical = typical_of(training, own["elbo"], "residual" in names)
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for at in progress(parts(len(images))):
         x = to_float(images[at])
@@ -198,6 +198,41 @@ def numbers(value: Any) -> np.ndarray:
     return np.asarray(value.numpy() if isinstance(value, Tensor) else value, np.float64)
 
 
+class Typical(NamedTuple):
+    """What -ELBO costs training images: its mean, and its least squares fit by a quadratic polynomial of `appearance`, standardized."""
+
+    elbo: float
+    centre: Any = None  # (3,)
+    scale: Any = None
+    coefficients: Any = None  # (10,)
+
+    def expected(self, images: np.ndarray) -> np.ndarray:
+        return quadratic((appearance(images) - self.centre) / self.scale) @ self.coefficients
+
+
+def typical_of(images: np.ndarray, elbo: np.ndarray, fit: bool) -> Typical:
+    if not fit:
+        return Typical(float(elbo.mean()))
+    if len(images) < 100:
+        raise UsageError(f"residual fits 10 numbers to training images, and there are {len(images)}; give 100 or more as training=")
+    seen = appearance(images)
+    centre, scale = seen.mean(axis=0), seen.std(axis=0)
+    scale = np.where(scale > 0, scale, 1)
+    return Typical(float(elbo.mean()), centre, scale, np.linalg.lstsq(quadratic((seen - centre) / scale), elbo, rcond=None)[0])
+
+
+def appearance(images: np.ndarray) -> np.ndarray:
+    """The Bernoulli floor, the sum of the pixels, the bits of the PNG: what makes an image dear to any model.     (N, ...) -> (N, 3)"""
+    x = to_float(images)
+    return np.stack([bernoulli_floor(x), x.reshape(len(x), -1).sum(axis=1, dtype=np.float64), png_bits(images)], axis=1)
+
+
+def quadratic(x: np.ndarray) -> np.ndarray:
+    """1, x_i and x_i x_j.     (N, D) -> (N, (D + 1) (D + 2) / 2)"""
+    N, D = x.shape
+    return np.stack([np.ones(N), *x.T, *(x[:, i] * x[:, j] for i in range(D) for j in range(i, D))], axis=1)
+
+
 class Case(NamedTuple):
     """What a score is made of."""
 
@@ -206,16 +241,18 @@ class Case(NamedTuple):
     x: np.ndarray  # (N, ...), as the model takes them
     bounds: Bounds
     rng: Stream
-    typical: float  # the mean -ELBO of training images
+    typical: "Typical | None"
 
 
-SCORES: dict[str, Callable[[Case], np.ndarray]] = {
+COMPARED = ("typicality", "residual")  # those that want training images
+SCORES: dict[str, Callable[[Any], np.ndarray]] = {
     "elbo": lambda case: case.bounds.elbo,
     "iwae": lambda case: case.bounds.iwae,
     "reconstruction": lambda case: case.bounds.reconstruction,
     "kl": lambda case: case.bounds.kl,
     "regret": lambda case: likelihood_regret(case.model, case.x, case.rng),
-    "typicality": lambda case: abs(case.bounds.elbo - case.typical),
+    "typicality": lambda case: abs(case.bounds.elbo - case.typical.elbo),
+    "residual": lambda case: case.bounds.elbo - case.typical.expected(case.images),
     "less_floor": lambda case: case.bounds.elbo - floor_of(case.model, case.x),
     "less_png": lambda case: case.bounds.elbo - png_bits(case.images) * math.log(2),
 }

@@ -8,6 +8,9 @@ import pytest
 import scipy.stats
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 import minivae as mv
 from minivae import Stream, UsageError, no_grad, ops
@@ -153,7 +156,7 @@ def test_a_file_is_as_long_as_its_picture_is_complicated():
 
 def test_every_score_comes_as_it_is_defined(digits):
     model, images = digits
-    few, others = images[:30], images[30:90]
+    few, others = images[:30], images[30:180]
     found = anomaly_scores(model, few, Stream(3), list(SCORES), 4, training=others)
     assert list(found) == list(SCORES)
     assert all(values.shape == (30,) and np.isfinite(values).all() for values in found.values())
@@ -164,11 +167,15 @@ def test_every_score_comes_as_it_is_defined(digits):
     less = found["elbo"] - found["iwae"]  # Jensen; the closed KL differs from that of the four draws by noise of its own
     assert less.mean() > -3 * less.std() / math.sqrt(30)
     assert_allclose(found["less_png"], found["elbo"] - math.log(2) * png_bits(few))
-    typical = anomaly_scores(model, others, Stream(3).split("typicality"), ["elbo"], 4)["elbo"].mean()
-    assert_allclose(found["typicality"], abs(found["elbo"] - typical))
-    assert_allclose(
-        anomaly_scores(model, few, Stream(3), ["typicality"], 4, training=np.array([typical]))["typicality"], found["typicality"]
-    )
+    typical = anomaly_scores(model, others, Stream(3).split("training images"), ["elbo"], 4)["elbo"]
+    assert_allclose(found["typicality"], abs(found["elbo"] - typical.mean()))
+
+    def seen(images):
+        f = mv.data.to_float(images)
+        return np.stack([bernoulli_floor(f), f.sum(axis=(1, 2, 3)), png_bits(images)], 1)
+
+    fit = make_pipeline(StandardScaler(), PolynomialFeatures(2), LinearRegression()).fit(seen(others), typical)
+    assert_allclose(found["residual"], found["elbo"] - fit.predict(seen(few)), rtol=0, atol=1e-3)
 
 
 def test_noise_is_stranger_than_digits_and_a_number_has_no_say(digits):
@@ -207,6 +214,7 @@ def test_what_a_score_cannot_be_made_of_is_told(digits):
         (lambda: anomaly_scores(model, images[:2], Stream(0), []), "scores are none"),
         (lambda: anomaly_scores(model, images[:2], Stream(0), samples=0), "samples 0"),
         (lambda: anomaly_scores(model, images[:2], Stream(0), ["typicality"]), "pass some of them as training="),
+        (lambda: anomaly_scores(model, images[:2], Stream(0), ["residual"], training=images[:50]), "there are 50; give 100 or more"),
         (lambda: anomaly_scores(model, images[:2], Stream(0), ["less_png"], binarized=Stream(0)), "bits drawn from them"),
         (lambda: anomaly_scores(gaussian, images[:2], Stream(0), ["less_floor"]), "is Gaussian; take another score"),
         (lambda: anomaly_scores(layered, images[:2], Stream(0), ["regret"]), "is Autoregressive; take another score"),
