@@ -168,8 +168,7 @@ def bernoulli_floor(x: np.ndarray) -> np.ndarray:
 def floor_of(model: Any, x: np.ndarray) -> np.ndarray:
     """The floor, of a model that has one."""
     with looking_at(model):
-        first = like(model, x[:1])
-        kind = type(model.decode(model.encode(first).mean))
+        kind = type(model.decode(model.encode(like(model, x)).mean))
     if kind is not Bernoulli:
         raise UsageError(f"less_floor takes off what gray pixels cost a Bernoulli, and p(x | z) is {kind.__name__}; take another score")
     return bernoulli_floor(x)

@@ -9,6 +9,7 @@ from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
+from .restoration import GaussianImages, neighbours_mean, psnr
 from .roles import Role, appearance, correlation_ratio, roles
 from .surgery import Surgery, elbo_surgery
 
@@ -16,6 +17,7 @@ __all__ = [
     "DCI",
     "Auroc",
     "Gaps",
+    "GaussianImages",
     "Role",
     "Surgery",
     "active_units",
@@ -34,7 +36,9 @@ __all__ = [
     "mig",
     "mutual_information",
     "nearest",
+    "neighbours_mean",
     "precision_coverage",
+    "psnr",
     "roles",
     "sap",
     "slant",
