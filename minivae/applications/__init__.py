@@ -3,9 +3,11 @@
 from .anomaly import SCORES, anomaly_scores, bernoulli_floor, likelihood_regret, png_bits
 from .denoise import Noisy, denoise, estimate_noise
 from .inpaint import Chain, Missing, gibbs, inpaint
+from .masks import MASKS, named_mask
 from .posterior import Observation, Restored, fit_posterior, restore
 
 __all__ = [
+    "MASKS",
     "SCORES",
     "Chain",
     "Missing",
@@ -20,6 +22,7 @@ __all__ = [
     "gibbs",
     "inpaint",
     "likelihood_regret",
+    "named_mask",
     "png_bits",
     "restore",
 ]

@@ -18,7 +18,7 @@ from ..errors import ShapeError, UsageError
 from ..inference import looking_at, need
 from ..random import Stream
 from ..training.measures import like
-from .posterior import Restored, restore
+from .posterior import Restored, on_cpu, restore
 
 
 class Noisy:
@@ -82,7 +82,7 @@ def denoise(
     sigma: float | None = None,
     samples: int = 100,
     draws: int = 0,
-    steps: int = 100,
+    steps: int = 150,
     starts: int = 1,
     gray: bool = True,
 ) -> Restored:
@@ -96,26 +96,29 @@ def denoise(
     Raises ShapeError, UsageError.
     """
     need(model, "encode", "places to start from")
+    on_cpu(model)
     y = like(model, to_float(np.asarray(y)))
     sigma = estimate_noise(y) if sigma is None else sigma
     if not (math.isfinite(sigma) and sigma > 0):
         raise UsageError(f"denoise: sigma is {sigma}; need a positive number")
 
     def start(at: slice) -> tuple[np.ndarray, np.ndarray]:
-        return encoded(model, y[at] if steps == 0 else np.clip(y[at], 0, 1))
+        return encoded(model, y[at] if steps == 0 else np.clip(y[at], 0, 1), steps > 0)
 
     return restore(
         model, lambda at: Noisy(model, y[at], sigma, gray), start, len(y), math.prod(y.shape[1:]), rng, samples, draws, steps, starts
     )
 
 
-def encoded(model: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and logvar of q(z | x), or a spread of 0.1 where q tells none.     -> (N, K) both"""
+def encoded(model: Any, x: np.ndarray, wide: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and logvar of q(z | x) to start a fit from.  An encoder is as sure of itself before an image that it has never seen the like of,
+    and a narrow Gaussian hardly finds its way: `wide` ones have the logvar -1, or q's own where that is more.     -> (N, K) both"""
     with looking_at(model), no_grad():
         q = model.encode(x)
         mean = array(q.mean)
-        logvar = getattr(q, "logvar", None)
-        return mean, np.full_like(mean, 2 * math.log(0.1)) if logvar is None else np.broadcast_to(array(logvar), mean.shape)
+        known = getattr(q, "logvar", None)
+        logvar = np.full_like(mean, -1) if known is None else np.array(np.broadcast_to(array(known), mean.shape))
+        return mean, np.maximum(logvar, np.asarray(-1, logvar.dtype)) if wide else logvar
 
 
 def estimate_noise(y: np.ndarray) -> float:

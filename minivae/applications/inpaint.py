@@ -21,7 +21,7 @@ from ..inference import looking_at, need
 from ..random import Stream
 from ..training.measures import like
 from .denoise import array, encoded
-from .posterior import Restored, restore
+from .posterior import Restored, on_cpu, restore
 
 
 class Missing:
@@ -54,7 +54,7 @@ def inpaint(
     rng: Stream,
     samples: int = 120,
     draws: int = 0,
-    steps: int = 100,
+    steps: int = 150,
     starts: int = 3,
     gray: bool = True,
 ) -> Restored:
@@ -64,10 +64,11 @@ def inpaint(
     Raises ShapeError, UsageError.
     """
     need(model, "encode", "places to start from")
+    on_cpu(model)
     x, known = checked(model, x, known)
 
     def start(at: slice) -> tuple[np.ndarray, np.ndarray]:
-        return encoded(model, filled(x[at], known[at]))
+        return encoded(model, filled(x[at], known[at]), steps > 0)
 
     return restore(
         model, lambda at: Missing(model, x[at], known[at], gray), start, len(x), math.prod(x.shape[1:]), rng, samples, draws, steps, starts
@@ -90,6 +91,7 @@ def gibbs(model: Any, x: np.ndarray, known: np.ndarray, rng: Stream, sweeps: int
     warmup        sweeps that do not count for the mean
     """
     need(model, "encode", "proposals")
+    on_cpu(model)
     if not 0 <= warmup < sweeps:
         raise UsageError(f"gibbs: sweeps is {sweeps}, warmup {warmup}; need 0 <= warmup < sweeps")
     x, known = checked(model, x, known)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .. import ops
+from ..backend import xp
 from ..distributions import Gaussian
 from ..engine import Tensor, gradients, no_grad, stop_gradient
 from ..errors import UsageError
@@ -91,6 +92,7 @@ def restore(
         raise UsageError(
             f"restore: samples {samples}, starts {starts}, draws {draws}, steps {steps}; need a multiple of 2 starts of samples"
         )
+    on_cpu(model)
     found = []
     with evaluating(model):
         for at in parts(count, max(1, NUMBERS // (samples * pixels))):
@@ -99,6 +101,11 @@ def restore(
         raise UsageError("restore: there are no images")
     mean, drawn, effective, evidence = zip(*found, strict=True)
     return Restored(np.concatenate(mean), np.concatenate(drawn, axis=1), np.concatenate(effective), np.concatenate(evidence))
+
+
+def on_cpu(model: Any) -> None:
+    if xp(model.parameters()[0].data) is not np:
+        raise UsageError("images are restored on the CPU, and the model is on a GPU; move it with model.to('cpu') (--device cpu)")
 
 
 def restore_part(

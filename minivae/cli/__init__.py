@@ -17,7 +17,7 @@ from ..objectives import OBJECTIVES
 from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
-from . import bench, explore, info, look, proof, score, train
+from . import bench, explore, info, look, proof, restore, score, train
 
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
@@ -157,6 +157,23 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=int, default=10, help="draws of z an image")
     p.add_argument("--count", type=int, default=40, help="the strangest to draw, and to print")
     p.add_argument("--out", metavar="PNG", type=Path, help="sheet of the strangest; the table lies beside it; default: in the run's folder")
+
+    for name, run, what in (
+        ("denoise", restore.denoise_command, "the images behind noisy ones: the mean of what a run thinks possible, and draws of it"),
+        ("inpaint", restore.inpaint_command, "pixels that are missing, from the others: the mean of what a run thinks possible, and draws"),
+    ):
+        p = command(name, run, what, of_run, where, source, seed)
+        add_images(p)
+        if name == "denoise":
+            p.add_argument("--sigma", type=float, help="standard deviation of the noise, white is 1; default: measured")
+            p.add_argument("--add-noise", type=float, metavar="SIGMA", help="make the images noisy first, and judge what comes out by them")
+        else:
+            p.add_argument("--mask", required=True, help=restore.MASK)
+            p.add_argument("--judge", action="store_true", help="the images are whole: print the error under the mask")
+        p.add_argument("--draws", type=int, default=5, help="images to draw for each, beside the mean")
+        p.add_argument("--samples", type=int, default=100, help="importance samples an image")
+        p.add_argument("--count", type=int, default=100, help="the first so many images")
+        p.add_argument("--out", metavar="PNG", type=Path, help="sheet; the numbers lie beside it as .npz; default: in the run's folder")
 
     p = command("resume", train.resume_command, "continue a run from its last checkpoint", of_run, where, source)
     p.add_argument("--epochs", type=int, help="new total number of epochs; default: as the run was started")

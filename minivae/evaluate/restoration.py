@@ -49,7 +49,7 @@ class GaussianImages:
 
 
 def neighbours_mean(x: Any, known: np.ndarray, images: Any, k: int = 10) -> np.ndarray:
-    """Missing pixels from the mean of the k images that are nearest where pixels are known, one mask for all.     (N, *shape), bool (*shape)
+    """Missing pixels from the mean of the k images that are nearest where all is known, one mask for all.     (N, *shape), bool (*shape)
 
     Raises ShapeError, UsageError."""
     x, images, o = np.array(x, np.float64), np.asarray(images), np.asarray(known).reshape(-1)
