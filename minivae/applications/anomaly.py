@@ -162,7 +162,7 @@ def bernoulli_floor(x: np.ndarray) -> np.ndarray:
     if x.size and not (x.min() >= 0 and x.max() <= 1):
         raise ShapeError(f"bernoulli_floor: x lies in [{x.min():g}, {x.max():g}]; need pixels in [0, 1]")
     nats = sum(p * np.log(np.where(p > 0, p, 1)) for p in (x, 1 - x))  # 0 log 0 = 0
-    return -np.asarray(nats).reshape(len(x), -1).sum(axis=1)
+    return 0 - np.asarray(nats).reshape(len(x), -1).sum(axis=1)
 
 
 def floor_of(model: Any, x: np.ndarray) -> np.ndarray:
