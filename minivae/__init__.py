@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from . import compress, data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
+from . import applications, compress, data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
 from .backend import set_backend, set_precision, use_backend, use_precision
 from .distributions import kl
 from .engine import Op, Tensor, gradients, no_grad, stop_gradient
@@ -39,6 +39,7 @@ __all__ = [
     "TrainingConfig",
     "UsageError",
     "__version__",
+    "applications",
     "captured",
     "compress",
     "data",

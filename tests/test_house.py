@@ -27,7 +27,7 @@ LAYERS = [  # lowest first: a room may import what stands on an earlier line
     ["objectives", "penalties"],
     ["training", "evaluate", "compress"],
     ["runs", "inference"],
-    ["bugs"],
+    ["bugs", "applications"],
     ["plots", "explorer"],
     ["cli"],
     ["__main__"],

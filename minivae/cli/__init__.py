@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..applications import SCORES
 from ..backend import BACKENDS, PRECISIONS, gpu, set_backend
 from ..data import NAMES
 from ..errors import MinivaeError, UsageError
@@ -16,7 +17,7 @@ from ..objectives import OBJECTIVES
 from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
-from . import bench, explore, info, look, proof, train
+from . import bench, explore, info, look, proof, restore, score, train
 
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
@@ -148,6 +149,32 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--precision", choices=PRECISIONS, default=defaults.precision, help="of a GPU's products; tf32: on tensor cores")
     group.add_argument("--clip", type=float, metavar="NORM", help="largest norm of the gradient; default: no limit")
 
+    p = command(
+        "score", score.score_command, "say how strange images are to a run: a number and a rank for each", of_run, where, source, seed
+    )
+    add_images(p)
+    p.add_argument("--score", choices=list(SCORES), help="default: less_floor of a Bernoulli, else elbo; see the page on anomalies")
+    p.add_argument("--samples", type=int, default=10, help="draws of z an image")
+    p.add_argument("--count", type=int, default=40, help="the strangest to draw, and to print")
+    p.add_argument("--out", metavar="PNG", type=Path, help="sheet of the strangest; the table lies beside it; default: in the run's folder")
+
+    for name, run, what in (
+        ("denoise", restore.denoise_command, "the images behind noisy ones: the mean of what a run thinks possible, and draws of it"),
+        ("inpaint", restore.inpaint_command, "pixels that are missing, from the others: the mean of what a run thinks possible, and draws"),
+    ):
+        p = command(name, run, what, of_run, where, source, seed)
+        add_images(p)
+        if name == "denoise":
+            p.add_argument("--sigma", type=float, help="standard deviation of the noise, white is 1; default: measured")
+            p.add_argument("--add-noise", type=float, metavar="SIGMA", help="make the images noisy first, and judge what comes out by them")
+        else:
+            p.add_argument("--mask", required=True, help=restore.MASK)
+            p.add_argument("--judge", action="store_true", help="the images are whole: print the error under the mask")
+        p.add_argument("--draws", type=int, default=5, help="images to draw for each, beside the mean")
+        p.add_argument("--samples", type=int, default=100, help="importance samples an image")
+        p.add_argument("--count", type=int, default=100, help="the first so many images")
+        p.add_argument("--out", metavar="PNG", type=Path, help="sheet; the numbers lie beside it as .npz; default: in the run's folder")
+
     p = command("resume", train.resume_command, "continue a run from its last checkpoint", of_run, where, source)
     p.add_argument("--epochs", type=int, help="new total number of epochs; default: as the run was started")
     p.add_argument("--lr", type=float, help="learning rate from now on; default: as the run was started")
@@ -209,6 +236,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--train", action="store_true", help="train with the mistake and without it, and compare")
     command("info", info.info_command, "print versions, backends and devices found, and folders")
     return top
+
+
+def add_images(p: argparse.ArgumentParser) -> None:
+    """IMAGES, and what is done to image files."""
+    p.add_argument("images", metavar="IMAGES", help="image file, folder of them, .npy or .npz file; or a data set, for its test images")
+    group = p.add_argument_group("image files")
+    group.add_argument(
+        "--size", type=int, metavar="PIXELS", help="resize the shorter side, and cut out the centre; default: as in training"
+    )
+    kinds = group.add_mutually_exclusive_group()
+    kinds.add_argument("--gray", dest="mode", action="store_const", const="gray", help="make images gray")
+    kinds.add_argument("--rgb", dest="mode", action="store_const", const="rgb", help="make images coloured")
+    group.add_argument("--background", metavar="COLOUR", help="what transparent pixels lie on: white, #ffcc00")
 
 
 def settings() -> dict[str, list[tuple[str, Any]]]:

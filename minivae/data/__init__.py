@@ -9,6 +9,7 @@ from .arrays import load_array
 from .binaries import idx_pairs, load_cifar, load_idx
 from .dataset import Batch, Dataset, batch_indices, batches, binarize, to_float
 from .download import cache_folder
+from .examples import Examples, load_examples
 from .images import load_folder, preparation
 from .sources import SOURCES, Ask, sprites_chosen
 from .sprites import Sprites
@@ -18,12 +19,14 @@ __all__ = [
     "NAMES",
     "Batch",
     "Dataset",
+    "Examples",
     "Sprites",
     "batch_indices",
     "batches",
     "binarize",
     "cache_folder",
     "load",
+    "load_examples",
     "sprites_chosen",
     "to_float",
 ]

@@ -19,12 +19,7 @@ def load_array(path: Path, standardize: bool = False) -> Dataset:
     y_train, x_test, y_test, as Keras has them); or
     `images`, with `labels` if there are; or one array.  Without a split of its own, a tenth goes to the test by a fixed shuffle.
     """
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is no readable .npy or .npz file of numbers: {error}") from error
+    arrays = read_arrays(path)
     if {"x_train", "x_test"} <= arrays.keys():
         keras = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
         arrays = {new: arrays[old] for old, new in keras.items() if old in arrays}
@@ -37,6 +32,28 @@ def load_array(path: Path, standardize: bool = False) -> Dataset:
         return finished(path.name, *train_test_split(*_pair(arrays, "", path), Stream(0).split("images")), standardize=standardize)
     keys = ", ".join(arrays) or "nothing"
     raise DataError(f"{path} holds {keys}; need train_images and test_images, or x_train and x_test, or images, or a single array")
+
+
+def plain_images(path: Path) -> tuple[np.ndarray, tuple[str, ...], np.ndarray | None] | None:
+    """(images, their numbers, labels) of a file without a split of its own, in their order; None of one that has a split."""
+    arrays = read_arrays(path)
+    if len(arrays) == 1:
+        arrays = {"images": next(iter(arrays.values()))}
+    if "images" not in arrays:
+        return None
+    images, labels = _pair(arrays, "", path)
+    return images, tuple(f"{path.name} {i}" for i in range(len(images))), labels
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """{name: array}; the one of an .npy file is "images"."""
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is no readable .npy or .npz file of numbers: {error}") from error
+    return arrays
 
 
 def _pair(arrays: dict[str, np.ndarray], part: str, path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -109,7 +109,7 @@ def _split(images: np.ndarray, labels: np.ndarray | None) -> tuple[Any, Any, Any
 
 def _read(folder: Path, paths: list[Path], prepare: Preparation, progress: bool) -> np.ndarray:
     """All images, in memory; or, where they are too large for that, shuffled in a file of the cache, which is made once."""
-    first = _pixels(folder / paths[0], prepare)
+    first = pixels_of(folder / paths[0], prepare)
     shape = (len(paths), *first.shape)
     if np.prod(shape) <= LARGE:
         images = np.empty(shape, np.uint8)
@@ -143,7 +143,7 @@ def _fill(
 ) -> None:
     """images[i] = image number order[i]"""
     for i, at in enumerate(tqdm(order, desc=folder.name, unit="image", disable=None if progress else True)):
-        pixels = _pixels(folder / paths[at], prepare) if at else first
+        pixels = pixels_of(folder / paths[at], prepare) if at else first
         if pixels.shape != first.shape:
             raise DataError(
                 f"{folder}: {paths[0]} is {_describe(first)} and {paths[at]} is {_describe(pixels)}; give all one size and one mode: "
@@ -163,7 +163,7 @@ def pillow(what: Any) -> Any:
     return PIL
 
 
-def _pixels(path: Path, prepare: Preparation) -> np.ndarray:
+def pixels_of(path: Path, prepare: Preparation) -> np.ndarray:
     """One image file.   -> (H, W, 1) or (H, W, 3) uint8"""
     PIL = pillow(path)
     Image = PIL.Image

@@ -3,21 +3,26 @@
 from ..models import active_units
 from . import estimators
 from .attributes import slant, thickness
+from .auroc import Auroc, auroc
 from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
+from .restoration import GaussianImages, neighbours_mean, psnr
 from .roles import Role, appearance, correlation_ratio, roles
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [
     "DCI",
+    "Auroc",
     "Gaps",
+    "GaussianImages",
     "Role",
     "Surgery",
     "active_units",
     "appearance",
+    "auroc",
     "best_gaussian",
     "beta_vae_score",
     "correlation_ratio",
@@ -31,7 +36,9 @@ __all__ = [
     "mig",
     "mutual_information",
     "nearest",
+    "neighbours_mean",
     "precision_coverage",
+    "psnr",
     "roles",
     "sap",
     "slant",

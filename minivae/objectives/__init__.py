@@ -2,6 +2,7 @@
 
 from .base import Objective, Progress, Terms, as_objective, kl_scale, setting, trained
 from .capacity import Capacity
+from .denoising import Denoising
 from .elbo import Elbo, elbo, regularizer
 from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
@@ -11,6 +12,7 @@ from .tc import Parts, TotalCorrelation, minibatch_parts
 __all__ = [
     "OBJECTIVES",
     "Capacity",
+    "Denoising",
     "Elbo",
     "Factor",
     "FreeBits",
@@ -31,4 +33,4 @@ __all__ = [
     "trained",
 ]
 
-OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits)}
+OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Denoising)}

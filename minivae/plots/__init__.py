@@ -9,13 +9,14 @@ from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
 from .codes import codes, manifolds, places
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
 from .factors import Roles, brief, draw_groups, latent_roles, scores
-from .pictures import draw_manifold, groups, interpolations, manifold, manifold_grid, reconstructions, samples
+from .pictures import captioned, draw_manifold, groups, interpolations, manifold, manifold_grid, reconstructions, samples
 from .posteriors import draw_posterior, mass_levels, posteriors
 from .walks import walks
 
 __all__ = [
     "Roles",
     "brief",
+    "captioned",
     "codes",
     "draw_curves",
     "draw_groups",

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import ShapeError, UsageError
-from .layout import FRAME, INK, PAGE, TEXT, axes, calm, fit, latent_axes
+from .layout import FRAME, INK, PAGE, SMALL, TEXT, TITLE, axes, calm, fit, latent_axes
 
 GAP = 0.08  # between images, of the side of a square of their area
 BETWEEN = 0.25  # of a column, between groups of them
@@ -49,6 +49,29 @@ def samples(images: np.ndarray, title: str) -> Figure:
     columns = _balanced(N, min(N, math.ceil(math.sqrt(N * H / W))))
     rows = [images[i : i + columns] for i in range(0, N, columns)]
     return fit(_grid(axes(), rows), _inches(rows[0]), title + note)
+
+
+def captioned(images: np.ndarray, captions: Sequence[str], title: str) -> Figure:
+    """A grid of images, about as wide as high, with a line below each.     (N, H, W, C), floats in [0, 1]
+
+    Raises ShapeError."""
+    shown, note = _pixels("captioned: images", images, "N, H, W, C")
+    if len(captions) != len(shown):
+        raise ShapeError(f"captioned: {len(shown)} images, {len(captions)} captions; need as many")
+    N, H, W, _ = shown.shape
+    columns = _balanced(N, max(1, round(math.sqrt(N * H / W))))
+    w, h = _inches(shown[:columns])
+    w, h = min(max(w, 0.9), 1.1), min(h, 1.1 * h / w) + 0.2  # room for a line
+    rows = math.ceil(N / columns)
+    figure = Figure(figsize=(columns * w, rows * h + 0.4), facecolor="white", layout="constrained")
+    for ax in (every := figure.subplots(rows, columns, squeeze=False).ravel()):
+        ax.axis("off")
+    for ax, image, caption in zip(every, shown, captions, strict=False):
+        _show(ax, image, (0, W, H, 0))
+        ax.set_aspect("equal")
+        ax.text(0.5, -0.03, caption, transform=ax.transAxes, ha="center", va="top", fontsize=SMALL, color=INK, parse_math=False)
+    figure.suptitle(title + note, fontsize=TITLE, color=INK, parse_math=False)
+    return figure
 
 
 def groups(parts: Mapping[str, np.ndarray], title: str, labels: Sequence[str] = ()) -> Figure:
