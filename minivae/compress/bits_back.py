@@ -18,6 +18,7 @@ J. Townsend, T. Bird and D. Barber, "Practical lossless compression with latent 
 """
 
 import hashlib
+import itertools
 import math
 import zlib
 from collections.abc import Sequence
@@ -68,7 +69,9 @@ class Group:
         """For so many pushes: each moves one word at most."""
         needed = int(self.sizes.max()) + symbols
         if needed > self.words.shape[1]:
-            self.words = np.concatenate([self.words, np.zeros((len(self.words), max(needed - self.words.shape[1], needed)), np.uint32)], axis=1)
+            self.words = np.concatenate(
+                [self.words, np.zeros((len(self.words), max(needed - self.words.shape[1], needed)), np.uint32)], axis=1
+            )
 
     def first(self, n: int) -> tuple[np.ndarray, ...]:
         """The states of the first n blocks, views."""
@@ -83,7 +86,7 @@ class BitsBack:
     pixel_bits        precision of a pixel's distribution
     """
 
-    def __init__(self, model: Any, latent_bits: int = 12, posterior_bits: int = 24, pixel_bits: int = 16):
+    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 16):
         if type(model) is not VAE:
             raise UsageError(f"bits-back codes with a VAE, and this is a {type(model).__name__}; train one with --model vae")
         if model.likelihood not in PIXELS:
@@ -92,7 +95,8 @@ class BitsBack:
             )
         if not (1 <= latent_bits <= 16 and latent_bits <= posterior_bits <= 30 and 9 <= pixel_bits <= 24):
             raise UsageError(
-                f"bits of latents, posterior and pixels are {latent_bits}, {posterior_bits}, {pixel_bits}; need 1 to 16, as many to 30, 9 to 24"
+                f"bits of latents, posterior and pixels are {latent_bits}, {posterior_bits}, {pixel_bits}; "
+                "need 1 to 16, as many to 30, 9 to 24"
             )
         self.shape, self.latent, self.likelihood = model.image_shape, model.latent, model.likelihood
         self.latent_bits, self.posterior_bits, self.pixel_bits = latent_bits, posterior_bits, pixel_bits
@@ -143,12 +147,16 @@ class BitsBack:
         """
         pixels = self.pixels.of_images(self._checked(images))
         if not 1 <= block <= LARGEST_BLOCK or block * self.latent > ROOM:
-            raise UsageError(f"blocks of {block} images, {self.latent} latents each: need 1 to {min(LARGEST_BLOCK, ROOM // self.latent)} images")
+            raise UsageError(
+                f"blocks of {block} images, {self.latent} latents each: need 1 to {min(LARGEST_BLOCK, ROOM // self.latent)} images"
+            )
         starts = list(range(0, len(pixels), block))
         found: list[Block] = []
         for group in self._groups(starts, block):
             parts = [pixels[start : start + block] for start in group]
-            found += self._by_threads(lambda some: self._encode_group(*some), list(zip(parts, [s // block for s in group], strict=True)), lengths)
+            found += self._by_threads(
+                lambda some: self._encode_group(*some), list(zip(parts, [s // block for s in group], strict=True)), lengths
+            )
         return found
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
@@ -166,7 +174,7 @@ class BitsBack:
         """Neighbouring blocks to each thread: they are independent, so that the bits are the same for any number."""
         workers = max(1, min(jit.threads() if cpu_backend() == "numba" else 1, len(items)))
         cuts = [len(items) * i // workers for i in range(workers + 1)]
-        tasks = [(items[a:b], None if lengths is None else []) for a, b in zip(cuts, cuts[1:], strict=False)]
+        tasks: list[tuple[list[Any], Any]] = [(items[a:b], None if lengths is None else []) for a, b in itertools.pairwise(cuts)]
         if workers == 1:
             done = [work(task) for task in tasks]
         else:
@@ -180,7 +188,9 @@ class BitsBack:
     def _encode_group(self, items: list[tuple[np.ndarray, int]], lengths: list[np.ndarray] | None) -> list[Block]:
         coder: Any = kernels if cpu_backend() == "numba" else reference
         counts = [len(part) for part, _ in items]
-        group = Group(np.full(len(items), LOW), [initial_words(number, count * self.latent) for (_, number), count in zip(items, counts, strict=True)])
+        group = Group(
+            np.full(len(items), LOW), [initial_words(number, count * self.latent) for (_, number), count in zip(items, counts, strict=True)]
+        )
         trace = [group_bits(group)]
         chunk = max(1, BLOCK // len(items))
         for t in range(max(counts)):

@@ -2,8 +2,8 @@
 
 Weights are rounded to 2^-WEIGHT and what flows between layers to 2^-ACTIVATION.  As integers they are held in float64, where sums of
 products below 2^53 are exact: in whatever order a BLAS adds them up, fused or not, nothing is rounded.  That no sum can reach 2^53 is
-checked of every layer, for inputs up to LIMIT, at which they are cut.  Rounding to 2^-ACTIVATION is a product with a power of 2 and a floor,
-which are exact too; nonlinear activations are read from tables, which tables.py makes the same everywhere.
+checked of every layer, for inputs up to LIMIT, at which they are cut.  Rounding to 2^-ACTIVATION is a product with a power of 2 and a
+floor, which are exact too; nonlinear activations are read from tables, which tables.py makes the same everywhere.
 """
 
 import hashlib

@@ -8,8 +8,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from .rans import pop_reference, push_reference
 from .tables import LOGISTIC_END, NORMAL_END, POSITION, STEP, UNIT
 
@@ -134,7 +132,7 @@ def binary_slots(ones: int, r: int) -> Slots:
 
 
 def beta_binomial_slots(alpha: float, beta: float, r: int) -> Slots:
-    """p(k) from the mode on both ways by p(k + 1) / p(k) = (n - k) (k + a) / (k + 1) (n - k - 1 + b), n = 255; each float as it is rounded."""
+    """p(k) from the mode on both ways by p(k + 1) / p(k) = (n - k) (k + a) / (k + 1) (n - k - 1 + b), n = 255; each float as rounded."""
     turn = alpha + beta - 2.0
     top = int(min(max(math.ceil((255.0 * (alpha - 1.0) + 1.0 - beta) / turn), 0), 255)) if turn > 0 else 0
     weights = [0.0] * 256

@@ -49,7 +49,7 @@ def softplus(x: np.ndarray) -> np.ndarray:
 
 
 def normal_cdf(t: np.ndarray) -> np.ndarray:
-    """1/2 + phi(t) (t + t^3 / 3 + t^5 / (3 * 5) + ...) for |t| <= 8, to 1e-15        G. Marsaglia, "Evaluating the normal distribution", 2004"""
+    """1/2 + phi(t) (t + t^3 / 3 + t^5 / (3 * 5) + ...) to 1e-15 for |t| <= 8    G. Marsaglia, "Evaluating the normal distribution", 2004"""
     t = np.asarray(t, np.float64)
     term, total = t.copy(), t.copy()
     for n in range(3, 301, 2):

@@ -23,7 +23,7 @@ def networks(shape=(9, 8, 3), **options):
 
 @pytest.mark.parametrize("options", [{}, {"arch": "conv"}, {"arch": "conv", "channels": (4, 5)}, {"likelihood": "beta_binomial"}], ids=str)
 def test_integers_are_near_the_floats(options):
-    """Each layer's sums are off by a rounded input, 2^-9, and rounded weights, 2^-13, times their number: 0.05 is ample for three layers."""
+    """Each layer's sums are off by a rounded input, 2^-9, and rounded weights, 2^-13, times their number: 0.05 is ample."""
     for network, shape in networks(**options):
         a = integers((5, *shape))
         floats = network((a / 2**ACTIVATION).astype(np.float32)).numpy()

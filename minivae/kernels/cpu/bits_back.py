@@ -161,7 +161,7 @@ def pop_binary(heads, words, sizes, ones, r, pixels):
 def beta_binomial_cumulative(alpha, beta, r, weights, starts):
     """The first slots of 256 levels, of 2^r, each with one at least.  p(k) from the mode on both ways by p(k + 1) / p(k)."""
     turn = alpha + beta - 2.0
-    top = 0
+    top = np.int64(0)
     if turn > 0:
         top = np.int64(min(max(np.ceil((255.0 * (alpha - 1.0) + 1.0 - beta) / turn), 0.0), 255.0))
     weights[top] = 1.0
