@@ -12,6 +12,9 @@ nothing to draw its z with and takes initial bits, which then are in the message
 z is one of 2^latent_bits bins that N(0, I) fills equally, so that p(z) is exact; of q(z | x) the bins have the rounded difference of its
 distribution function at their edges, found by halving intervals.  A bin without mass is never popped.  Pixels have one slot at least.
 
+The last bits of a message are the latents of the image before, and like images have like latents: z would be copied and not drawn.  So the
+bits that z is drawn by are exclusive-or noise, which writer and reader make alike: whatever the message is, they are noise.
+
 Images are coded in blocks, each a message of its own, so that one can be read without the others, and many are worked at together.
 
 J. Townsend, T. Bird and D. Barber, "Practical lossless compression with latent variables using bits back coding", 2019.
@@ -201,8 +204,8 @@ class BitsBack:
             means, inverses = (np.stack([a[i][t % chunk] for a in ahead[:n]]) for i in (0, 1))
             bins = np.empty(means.shape, np.int64)
             group.make_room(self.size + self.latent)
-            state = group.first(n)
-            coder.pop_latents(*state, group.lows[:n], means, inverses, self.edges, self.table, self.posterior_bits, bins)
+            state, noise = group.first(n), self._noise(items[:n], t)
+            coder.pop_latents(*state, group.lows[:n], means, inverses, noise, self.edges, self.table, self.posterior_bits, bins)
             self.pixels.push(coder, state, self.parameters(bins), x)
             coder.push_uniform(*state, bins, self.latent_bits)
             if lengths is not None:
@@ -251,7 +254,8 @@ class BitsBack:
             self._check(group, items)
             self.pixels.pop(coder, state, self.parameters(bins), x)
             self._check(group, items)
-            coder.push_latents(*state, *self.posterior(x), self.edges, self.table, self.posterior_bits, bins)
+            noise = self._noise(items, t)
+            coder.push_latents(*state, *self.posterior(x), noise, self.edges, self.table, self.posterior_bits, bins)
             self._check(group, items)
             pixels[:, t] = x
         for b, (block, number) in enumerate(items):
@@ -262,6 +266,11 @@ class BitsBack:
                 raise DataError(f"block {number} does not decode to the images that were coded: the file was altered")
         return list(pixels)
 
+    def _noise(self, items: Sequence[tuple[Any, int]], image: int) -> np.ndarray:
+        """For the image of that number in each block.     -> (blocks, latents) uint64 below 2^posterior_bits"""
+        start = np.array([number << 32 for _, number in items], np.uint64)[:, None] + np.uint64(image * self.latent)
+        return splitmix(start + np.arange(self.latent, dtype=np.uint64)) >> np.uint64(64 - self.posterior_bits)
+
     def _check(self, group: Group, items: list[tuple[Block, int]]) -> None:
         if group.sizes.min() < 0:
             raise DataError(f"block {items[int(group.sizes.argmin())][1]} ends before its images do: the file was cut or altered")
@@ -270,6 +279,15 @@ class BitsBack:
 def initial_words(block: int, count: int) -> np.ndarray:
     """Bits to begin with, noise that everybody can make: SHAKE-256 of the block's number."""
     return np.frombuffer(hashlib.shake_256(f"minivae initial bits {block}".encode()).digest(4 * count), "<u4")
+
+
+def splitmix(x: np.ndarray) -> np.ndarray:
+    """Noise of counters, uint64.    G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators", 2014"""
+    with np.errstate(over="ignore"):
+        x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
 
 
 def group_bits(group: Group) -> np.ndarray:

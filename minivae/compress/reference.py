@@ -20,14 +20,15 @@ class Message:
     def __init__(self, head: int, words: list[int]):
         self.head, self.words = head, words
 
-    def push(self, symbol: int, slots: Slots, precision: int) -> None:
+    def push(self, symbol: int, slots: Slots, precision: int, noise: int = 0) -> None:
         start, frequency = slots(symbol), slots(symbol + 1) - slots(symbol)
         if frequency <= 0:
             raise IndexError("a symbol without a slot")
-        self.head = push_reference(self.head, self.words, start, frequency, precision)
+        self.head = push_reference(self.head, self.words, start, frequency, precision) ^ noise  # the slot is the state's last bits
 
-    def pop(self, symbols: int, slots: Slots, precision: int) -> int:
+    def pop(self, symbols: int, slots: Slots, precision: int, noise: int = 0) -> int:
         """By halving the interval of symbols in which the slot may lie."""
+        self.head ^= noise
         slot, low, high = self.head % (1 << precision), 0, symbols
         while high - low > 1:
             middle = (low + high) // 2
@@ -91,22 +92,24 @@ def latent_slots(mean: int, inverse: int, edges: Any, table: Any, q: int) -> Slo
     return slots
 
 
-def pop_latents(heads, words, sizes, lows, means, inverses, edges, table, q, bins):
+def pop_latents(heads, words, sizes, lows, means, inverses, noise, edges, table, q, bins):
     for b, message in messages(heads, words, sizes, lows):
 
         def steps(b=b, message=message):
             for k in range(bins.shape[1]):
-                bins[b, k] = message.pop(len(edges) - 1, latent_slots(int(means[b, k]), int(inverses[b, k]), edges, table, q), q)
+                slots = latent_slots(int(means[b, k]), int(inverses[b, k]), edges, table, q)
+                bins[b, k] = message.pop(len(edges) - 1, slots, q, int(noise[b, k]))
 
         attempt(message, steps)
 
 
-def push_latents(heads, words, sizes, means, inverses, edges, table, q, bins):
+def push_latents(heads, words, sizes, means, inverses, noise, edges, table, q, bins):
     for b, message in messages(heads, words, sizes):
 
         def steps(b=b, message=message):
             for k in reversed(range(bins.shape[1])):
-                message.push(int(bins[b, k]), latent_slots(int(means[b, k]), int(inverses[b, k]), edges, table, q), q)
+                slots = latent_slots(int(means[b, k]), int(inverses[b, k]), edges, table, q)
+                message.push(int(bins[b, k]), slots, q, int(noise[b, k]))
 
         attempt(message, steps)
 

@@ -15,21 +15,21 @@ MASK = U(0xFFFFFFFF)
 
 
 @inline_exact
-def pushed(h, words, size, start, frequency, r):
-    """(state, size) after a symbol."""
+def pushed(h, words, size, start, frequency, r, noise):
+    """(state, size) after a symbol, its slot exclusive-or noise."""
     f = U(frequency)
     if h >> (U(64) - r) >= f:
         words[size] = np.uint32(h & MASK)
         size += 1
         h >>= U(32)
     quotient = h // f
-    return (quotient << r) + (h - quotient * f) + U(start), size
+    return (quotient << r) + (((h - quotient * f) + U(start)) ^ noise), size
 
 
 @inline_exact
-def popped(h, words, size, start, frequency, r):
+def popped(h, words, size, start, frequency, r, noise):
     """(state, size) after a symbol was taken off, whose slot is in the state; size -1 if the words ran out."""
-    h = U(frequency) * (h >> r) + (h & ((U(1) << r) - U(1))) - U(start)
+    h = U(frequency) * (h >> r) + ((h & ((U(1) << r) - U(1))) ^ noise) - U(start)
     if h < LOW:
         if size == 0:
             return h, -1
@@ -58,15 +58,15 @@ def edge(i, mean, inverse, edges, table, q):
 
 
 @kernel(exact=True)
-def pop_latents(heads, words, sizes, lows, means, inverses, edges, table, q, bins):
-    """z ~ q(z | x), the first latent first.     means, inverses (B, K) of 2^-16, bins (B, K)"""
+def pop_latents(heads, words, sizes, lows, means, inverses, noise, edges, table, q, bins):
+    """z ~ q(z | x), the first latent first.     means, inverses (B, K) of 2^-16; noise (B, K) uint64 below 2^q; bins (B, K)"""
     mask = (U(1) << U(q)) - U(1)
     for b in range(heads.size):
         h, size = heads[b], sizes[b]
         for k in range(bins.shape[1]):
             if size < 0:
                 break
-            mean, inverse, slot = means[b, k], inverses[b, k], np.int64(h & mask)
+            mean, inverse, slot = means[b, k], inverses[b, k], np.int64((h & mask) ^ noise[b, k])
             low, high = 0, edges.size - 1
             while high - low > 1:
                 middle = (low + high) // 2
@@ -75,14 +75,14 @@ def pop_latents(heads, words, sizes, lows, means, inverses, edges, table, q, bin
                 else:
                     high = middle
             start = edge(low, mean, inverse, edges, table, q)
-            h, size = popped(h, words[b], size, start, edge(low + 1, mean, inverse, edges, table, q) - start, U(q))
+            h, size = popped(h, words[b], size, start, edge(low + 1, mean, inverse, edges, table, q) - start, U(q), noise[b, k])
             bins[b, k] = low
             lows[b] = min(lows[b], size)
         heads[b], sizes[b] = h, size
 
 
 @kernel(exact=True)
-def push_latents(heads, words, sizes, means, inverses, edges, table, q, bins):
+def push_latents(heads, words, sizes, means, inverses, noise, edges, table, q, bins):
     """The inverse, the last latent first."""
     for b in range(heads.size):
         h, size = heads[b], sizes[b]
@@ -95,7 +95,7 @@ def push_latents(heads, words, sizes, means, inverses, edges, table, q, bins):
             if frequency <= 0:
                 size = -1
                 break
-            h, size = pushed(h, words[b], size, start, frequency, U(q))
+            h, size = pushed(h, words[b], size, start, frequency, U(q), noise[b, k])
         heads[b], sizes[b] = h, size
 
 
@@ -106,7 +106,7 @@ def push_uniform(heads, words, sizes, bins, p):
         h, size = heads[b], sizes[b]
         if size >= 0:
             for k in range(bins.shape[1]):
-                h, size = pushed(h, words[b], size, bins[b, k], 1, U(p))
+                h, size = pushed(h, words[b], size, bins[b, k], 1, U(p), U(0))
         heads[b], sizes[b] = h, size
 
 
@@ -119,7 +119,7 @@ def pop_uniform(heads, words, sizes, bins, p):
             if size < 0:
                 break
             bins[b, k] = np.int64(h & mask)
-            h, size = popped(h, words[b], size, bins[b, k], 1, U(p))
+            h, size = popped(h, words[b], size, bins[b, k], 1, U(p), U(0))
         heads[b], sizes[b] = h, size
 
 
@@ -133,9 +133,9 @@ def push_binary(heads, words, sizes, ones, r, pixels):
             for d in range(pixels.shape[1]):
                 one = ones[b, d]
                 if pixels[b, d]:
-                    h, size = pushed(h, words[b], size, total - one, one, U(r))
+                    h, size = pushed(h, words[b], size, total - one, one, U(r), U(0))
                 else:
-                    h, size = pushed(h, words[b], size, 0, total - one, U(r))
+                    h, size = pushed(h, words[b], size, 0, total - one, U(r), U(0))
         heads[b], sizes[b] = h, size
 
 
@@ -151,9 +151,9 @@ def pop_binary(heads, words, sizes, ones, r, pixels):
             is_one = np.int64(h & mask) >= total - one
             pixels[b, d] = is_one
             if is_one:
-                h, size = popped(h, words[b], size, total - one, one, U(r))
+                h, size = popped(h, words[b], size, total - one, one, U(r), U(0))
             else:
-                h, size = popped(h, words[b], size, 0, total - one, U(r))
+                h, size = popped(h, words[b], size, 0, total - one, U(r), U(0))
         heads[b], sizes[b] = h, size
 
 
@@ -207,7 +207,7 @@ def push_levels(heads, words, sizes, first, second, kind, table, r, pixels):
                 else:
                     mean, inverse = np.int64(first[b, d]), np.int64(second[b, d])
                     start, end = logistic_start(k, mean, inverse, table, r), logistic_start(k + 1, mean, inverse, table, r)
-                h, size = pushed(h, words[b], size, start, end - start, U(r))
+                h, size = pushed(h, words[b], size, start, end - start, U(r), U(0))
         heads[b], sizes[b] = h, size
 
 
@@ -240,5 +240,5 @@ def pop_levels(heads, words, sizes, first, second, kind, table, r, pixels):
                         high = middle
                 start, end = logistic_start(low, mean, inverse, table, r), logistic_start(low + 1, mean, inverse, table, r)
             pixels[b, d] = low
-            h, size = popped(h, words[b], size, start, end - start, U(r))
+            h, size = popped(h, words[b], size, start, end - start, U(r), U(0))
         heads[b], sizes[b] = h, size
