@@ -17,7 +17,7 @@ from ..objectives import OBJECTIVES
 from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
-from . import bench, explore, info, look, proof, restore, score, train
+from . import bench, compress, explore, info, look, proof, restore, score, train
 
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
@@ -223,6 +223,25 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--serve", action="store_true", help="instead, show the run on 127.0.0.1 as it is trained")
     p.add_argument("--port", type=int, default=0, help="for --serve; 0: any that is free")
     p.add_argument("--no-open", dest="open", action="store_false", help="do not open a browser")
+    p = command(
+        "compress",
+        compress.compress_command,
+        "code images with a run's model, to the byte, in as many bits as its ELBO",
+        where,
+        source,
+        seed,
+    )
+    p.add_argument("folder", metavar="RUN", type=Path, help="folder of a run, of a VAE with a likelihood of bytes or of black and white")
+    p.add_argument(
+        "images", metavar="IMAGES", help="a folder of image files, or one; an .npy file of bytes; a data set by name: its test images"
+    )
+    p.add_argument("--out", metavar="FILE", type=Path, required=True, help="the file to write")
+    p.add_argument("--block", type=int, default=compress.BLOCK, help="images of a block, which can be read alone; larger ones save bytes")
+    p.add_argument("--binarize", action="store_true", help="first draw each pixel black or white, with its gray as the probability")
+    p = command("decompress", compress.decompress_command, "make the images again that a run's model has coded", where)
+    p.add_argument("folder", metavar="RUN", type=Path, help="folder of the run that coded them")
+    p.add_argument("file", metavar="FILE", type=Path, help="what minivae compress wrote")
+    p.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder for PNG files, or the name of an .npy file")
     p = command("bench", bench.bench_command, "time a training step of six VAEs on this machine's CPU")
     names = list(bench.WORKLOADS)
     p.add_argument("--workload", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}; default: all")

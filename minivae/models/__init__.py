@@ -11,8 +11,9 @@ from .activity import Activity, active_units, activity
 from .ae import AE
 from .cvae import CVAE, PRIORS
 from .hierarchical import HierarchicalVAE
+from .likelihoods import LIKELIHOODS
 from .networks import ARCHITECTURES, critic
-from .vae import HEADS, LIKELIHOODS, VAE
+from .vae import HEADS, VAE
 from .walks import attribute_direction, lerp, slerp, traversal
 
 __all__ = [
