@@ -10,6 +10,7 @@ from ..random import Stream
 from .activity import Activity, active_units, activity
 from .ae import AE
 from .cvae import CVAE, PRIORS
+from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .networks import ARCHITECTURES, critic
 from .vae import HEADS, LIKELIHOODS, VAE
@@ -19,6 +20,7 @@ __all__ = [
     "AE",
     "ARCHITECTURES",
     "CVAE",
+    "GAN",
     "HEADS",
     "LIKELIHOODS",
     "MODELS",
@@ -38,7 +40,7 @@ __all__ = [
     "traversal",
 ]
 
-MODELS: dict[str, type[VAE]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE}
+MODELS: dict[str, type[Module]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "gan": GAN}
 
 
 def build(description: dict[str, Any], rng: Stream) -> Any:
@@ -61,7 +63,12 @@ def build(description: dict[str, Any], rng: Stream) -> Any:
         return kind(**arguments)
     if name not in MODELS:
         raise UsageError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
-    return MODELS[name](rng=rng, **arguments)
+    try:
+        inspect.signature(MODELS[name]).bind(rng=rng, **arguments)
+    except TypeError as error:
+        raise UsageError(f"the model {name} cannot be made of {', '.join(arguments)}: {error}; leave out what it does not take") from error
+    made: Any = MODELS[name]
+    return made(rng=rng, **arguments)
 
 
 def describe(model: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Modules: layers with parameters, and containers."""
 
+from .averages import averaged_copy, move_averages
 from .layers import (
     ACTIVATIONS,
     FUSED,
@@ -16,6 +17,7 @@ from .layers import (
 )
 from .module import Module, evaluating, uniform_init
 from .recurrent import GRU, LSTM
+from .spectral import SpectralNorm
 
 __all__ = [
     "ACTIVATIONS",
@@ -33,6 +35,9 @@ __all__ = [
     "Module",
     "Reshape",
     "Sequential",
+    "SpectralNorm",
+    "averaged_copy",
     "evaluating",
+    "move_averages",
     "uniform_init",
 ]

@@ -1,10 +1,14 @@
 """Objectives: what training minimises, one a file."""
 
+from typing import Any
+
+from ..models import describe
 from .base import Objective, Progress, Terms, as_objective, kl_scale, setting, trained
 from .capacity import Capacity
 from .elbo import Elbo, elbo, regularizer
 from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
+from .gan import Gan
 from .iwae import Iwae, iwae
 from .tc import Parts, TotalCorrelation, minibatch_parts
 
@@ -14,6 +18,7 @@ __all__ = [
     "Elbo",
     "Factor",
     "FreeBits",
+    "Gan",
     "Iwae",
     "Objective",
     "Parts",
@@ -21,6 +26,7 @@ __all__ = [
     "Terms",
     "TotalCorrelation",
     "as_objective",
+    "default_objective",
     "elbo",
     "iwae",
     "kl_scale",
@@ -31,4 +37,10 @@ __all__ = [
     "trained",
 ]
 
-OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits)}
+OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan)}
+
+
+def default_objective(model: Any) -> Objective:
+    """What a model, or one of this name, is trained by where nobody says otherwise."""
+    name = model if isinstance(model, str) else describe(model)["model"]
+    return next((kind() for kind in OBJECTIVES.values() if name in kind.default_for), Elbo())
