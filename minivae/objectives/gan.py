@@ -12,7 +12,7 @@ from ..nn import evaluating
 from ..penalties import gradient_penalty, r1_penalty
 from .base import Objective, setting
 
-LOSSES = ("non_saturating", "hinge", "least_squares", "wasserstein")
+LOSSES = ("non_saturating", "minimax", "hinge", "least_squares", "wasserstein")
 PENALTIES = ("r1", "gp", "none")
 NORMS = ("none", "spectral")
 
@@ -23,6 +23,7 @@ class Gan(Objective):
 
         loss              the critic's                                     the generator's
         non_saturating    softplus(-D(x)) + softplus(D(G(z)))              softplus(-D(G(z)))           Goodfellow et al. 2014
+        minimax           the same, minus the generator's                  -softplus(D(G(z)))           ibid., eq. 1
         hinge             max(0, 1 - D(x)) + max(0, 1 + D(G(z)))           -D(G(z))                     Lim and Ye 2017
         least_squares     (D(x) - 1)^2 / 2 + D(G(z))^2 / 2                 (D(G(z)) - 1)^2 / 2          Mao et al. 2017
         wasserstein       D(G(z)) - D(x)                                   -D(G(z))                     Arjovsky et al. 2017
@@ -90,7 +91,7 @@ class Gan(Objective):
 
     def tells(self, real: Any, fake: Any) -> Any:
         """The critic's loss, without its penalty.     scores (N, 1) -> ()"""
-        if self.loss == "non_saturating":
+        if self.loss in ("non_saturating", "minimax"):
             return ops.softplus(-real).mean() + ops.softplus(fake).mean()
         if self.loss == "hinge":
             return ops.relu(1.0 - real).mean() + ops.relu(1.0 + fake).mean()
@@ -102,6 +103,8 @@ class Gan(Objective):
         """The generator's loss.     scores (N, 1) -> ()"""
         if self.loss == "non_saturating":
             return ops.softplus(-fake).mean()
+        if self.loss == "minimax":
+            return -ops.softplus(fake).mean()
         return (fake - 1.0).square().mean() * 0.5 if self.loss == "least_squares" else -fake.mean()
 
     def slope(self, critic: Any, x: Any, made: Any, rng: Any) -> Any:

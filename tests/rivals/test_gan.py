@@ -74,6 +74,7 @@ def test_losses_by_their_definitions(loss):
 
     critic, generator = {
         "non_saturating": (softplus(-real) + softplus(fake), softplus(-fake)),
+        "minimax": (softplus(-real) + softplus(fake), -softplus(fake)),
         "hinge": (np.maximum(0, 1 - real) + np.maximum(0, 1 + fake), -fake),
         "least_squares": ((real - 1) ** 2 / 2 + fake**2 / 2, (fake - 1) ** 2 / 2),
         "wasserstein": (fake - real, -fake),
@@ -237,7 +238,7 @@ def test_from_the_command_line(tmp_path, capsys):
 
 
 def test_what_does_not_go_together_is_refused():
-    for settings in ({"loss": "minimax"}, {"penalty": "l2"}, {"critic_norm": "batch"}, {"ema": 1.0}, {"lr_scale": 0.0}, {"pack": 0}):
+    for settings in ({"loss": "maximin"}, {"penalty": "l2"}, {"critic_norm": "batch"}, {"ema": 1.0}, {"lr_scale": 0.0}, {"pack": 0}):
         with pytest.raises(UsageError, match=next(iter(settings))):
             Gan(**settings)
     with pytest.raises(UsageError, match="has no generator here"):
