@@ -9,6 +9,7 @@ from ..nn import Module
 from ..random import Stream
 from .activity import Activity, active_units, activity
 from .ae import AE
+from .classifier import Classifier
 from .cvae import CVAE, PRIORS
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
@@ -27,6 +28,7 @@ __all__ = [
     "PRIORS",
     "VAE",
     "Activity",
+    "Classifier",
     "HierarchicalVAE",
     "active_units",
     "activity",

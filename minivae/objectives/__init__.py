@@ -5,6 +5,7 @@ from typing import Any
 from ..models import describe
 from .base import Objective, Progress, Terms, as_objective, kl_scale, setting, trained
 from .capacity import Capacity
+from .classify import CrossEntropy
 from .elbo import Elbo, elbo, regularizer
 from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
@@ -15,6 +16,7 @@ from .tc import Parts, TotalCorrelation, minibatch_parts
 __all__ = [
     "OBJECTIVES",
     "Capacity",
+    "CrossEntropy",
     "Elbo",
     "Factor",
     "FreeBits",
