@@ -123,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--model", choices=list(MODELS), default="vae", help="a cvae takes labels for a condition, an ae has no prior, a gan no encoder"
     )
-    group.add_argument("--arch", choices=ARCHITECTURES, help="encoder and decoder; gru and lstm read rows; default: dense")
+    group.add_argument(
+        "--arch", choices=(*ARCHITECTURES, "unet"), help="networks; gru and lstm read rows, unet is a diffusion's; default: dense"
+    )
     group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="layers of the encoder; default: 400, else 256; gan: 512 256")
     group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
     group.add_argument("--latent", type=int, help="length of the latent vector z; default: 20, hierarchical 30, gan 64")
@@ -133,7 +135,9 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--prior", dest="prior_kind", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
     group = p.add_argument_group("objective and optimizer")
-    group.add_argument("--objective", choices=list(OBJECTIVES), help="what is minimised; default: elbo, of a gan gan")
+    group.add_argument(
+        "--objective", choices=list(OBJECTIVES), help="what is minimised; default: elbo; of a gan gan, of a diffusion denoise"
+    )
     for name, users in settings().items():
         f = users[0][1]
         defaults_of = ", ".join(f"{shown} {u.default if isinstance(u.default, str) else format(u.default, 'g')}" for shown, u in users)

@@ -144,8 +144,13 @@ def evaluate_command(options: argparse.Namespace, device: str | None) -> None:
     if not hasattr(model, "encode"):
         objective = type(run.trainer.objective).__name__
         print(f"{data.name}, {len(data.test_images):,} test images, after {run.epochs_done} epochs; what {objective} reports")
-        for name, value in run.trainer.evaluate(data.test_images, labels_for(run, data), size=len(data.train_images)).items():
+        found = run.trainer.evaluate(data.test_images, labels_for(run, data), size=len(data.train_images))
+        for name, value in found.items():
             print(f"  {name:16s} {value:9.3f}")
+        if {"reconstruction", "kl"} <= set(found):
+            bound = found["reconstruction"] + found["kl"]
+            bits = bound / np.log(2) / np.prod(data.image_shape)
+            print(f"  {'bound':16s} {bound:9.3f}   (-log p(x) is less; {bits:.4f} bits per dimension)")
         return
     images, count, labels = data.test_images, min(options.count, len(data.test_images)), labels_for(run, data)
     binary = run.trainer.config.binarize

@@ -4,6 +4,7 @@ from ..models import active_units
 from . import estimators
 from .attributes import slant, thickness
 from .disentanglement import DCI, dci, mig, mutual_information, sap
+from .finite import best_noise
 from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood, log_likelihoods
@@ -21,6 +22,7 @@ __all__ = [
     "active_units",
     "appearance",
     "best_gaussian",
+    "best_noise",
     "beta_vae_score",
     "correlation_ratio",
     "dci",

@@ -11,6 +11,7 @@ from .activity import Activity, active_units, activity
 from .ae import AE
 from .classifier import Classifier
 from .cvae import CVAE, PRIORS
+from .diffusion import Diffusion
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .networks import ARCHITECTURES, critic
@@ -29,6 +30,7 @@ __all__ = [
     "VAE",
     "Activity",
     "Classifier",
+    "Diffusion",
     "HierarchicalVAE",
     "active_units",
     "activity",
@@ -42,7 +44,7 @@ __all__ = [
     "traversal",
 ]
 
-MODELS: dict[str, type[Module]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "gan": GAN}
+MODELS: dict[str, type[Module]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "gan": GAN, "diffusion": Diffusion}
 
 
 def build(description: dict[str, Any], rng: Stream) -> Any:

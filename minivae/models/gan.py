@@ -12,7 +12,7 @@ import numpy as np
 from .. import ops
 from ..distributions import Delta, StandardGaussian
 from ..errors import ShapeError, UsageError
-from ..nn import Module, Sequential, SpectralNorm, averaged_copy, move_averages
+from ..nn import Average, Module, Sequential, SpectralNorm
 from ..random import Stream
 from .networks import networks
 
@@ -50,7 +50,7 @@ class GAN(Module):
         hidden = ((512, 256) if arch == "dense" else ()) if hidden is None else hidden
         built = networks(self.image_shape, rng, arch, hidden, default_channels(arch, self.image_shape, channels), activation, 1, latent)
         self.hidden, self.channels, self.net = built.hidden, built.channels, built.decoder
-        self.average = averaged_copy(self.net)
+        self.average = Average(self.net)
 
     @property
     def prior(self) -> StandardGaussian:
@@ -93,9 +93,9 @@ class GAN(Module):
         return encoder
 
     def move_average(self, decay: float) -> None:
-        """average <- decay average + (1 - decay) weights, while training."""
+        """average <- decay average + (1 - decay) weights, while training; see nn.Average."""
         if self.training:
-            move_averages(self.average, self.net, decay)
+            self.average.follow(self.net, decay)
 
 
 def default_channels(arch: str, image_shape: tuple[int, ...], channels: Sequence[int] | None) -> Sequence[int] | None:

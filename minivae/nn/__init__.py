@@ -1,6 +1,6 @@
 """Modules: layers with parameters, and containers."""
 
-from .averages import averaged_copy, move_averages
+from .averages import Average
 from .layers import (
     ACTIVATIONS,
     FUSED,
@@ -18,6 +18,7 @@ from .layers import (
 from .module import Module, evaluating, uniform_init
 from .recurrent import GRU, LSTM
 from .spectral import SpectralNorm
+from .unet import Film, FilmMLP, GroupNorm, ResidualBlock, TimeEmbedding, UNet
 
 __all__ = [
     "ACTIVATIONS",
@@ -25,19 +26,24 @@ __all__ = [
     "GRU",
     "LSTM",
     "Activation",
+    "Average",
     "BatchNorm",
     "Conv2d",
     "ConvTranspose2d",
     "Dense",
     "Dropout",
+    "Film",
+    "FilmMLP",
     "Flatten",
+    "GroupNorm",
     "LayerNorm",
     "Module",
     "Reshape",
+    "ResidualBlock",
     "Sequential",
     "SpectralNorm",
-    "averaged_copy",
+    "TimeEmbedding",
+    "UNet",
     "evaluating",
-    "move_averages",
     "uniform_init",
 ]

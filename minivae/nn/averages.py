@@ -3,25 +3,37 @@
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+
 from ..engine import Tensor, effect
 from .module import Module
 
 
-def averaged_copy(net: Module) -> Any:
-    """The network with constants for parameters, of the same values: buffers, which a checkpoint keeps."""
-    twin = deepcopy(net)
-    for constant in tensors(twin):
-        constant.number = 0
-        constant.data = constant.data.copy()
-    return twin
+class Average(Module):
+    """A network like another, with the moving average of its weights: buffers, which a checkpoint keeps.
 
+    average <- d average + (1 - d) weights,  d = min(decay, (1 + n) / (10 + n)) at the n-th time: at first it follows quickly, so that what
+    the weights started from is soon forgotten.
+    B. Polyak and A. Juditsky 1992; for GANs: Y. Yazici et al., "The unusual effectiveness of averaging in GAN training", 2019.
+    """
 
-def move_averages(average: Module, net: Module, decay: float) -> None:
-    """average <- decay average + (1 - decay) net, of every parameter; part of a recorded step.
+    buffers = ("moves",)
 
-    B. Polyak and A. Juditsky 1992; for GANs: Y. Yazici et al., "The unusual effectiveness of averaging in GAN training", 2019."""
-    for own, p in zip(tensors(average), tensors(net), strict=True):
-        move(own.data, p.data, decay)
+    def __init__(self, net: Module):
+        self.net = deepcopy(net)
+        self.moves = np.zeros(1, np.float32)  # so far
+        for constant in tensors(self.net):
+            constant.number = 0  # no gradient flows to it
+            constant.data = constant.data.copy()
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.net(*inputs)
+
+    def follow(self, net: Module, decay: float) -> None:
+        """One step of the average; part of a recorded step."""
+        count(self.moves)
+        for own, p in zip(tensors(self.net), tensors(net), strict=True):
+            move(own.data, p.data, self.moves, decay)
 
 
 def tensors(module: Module) -> list[Tensor]:
@@ -31,6 +43,12 @@ def tensors(module: Module) -> list[Tensor]:
 
 
 @effect
-def move(own: Any, p: Any, decay: float) -> None:
-    """own <- decay own + (1 - decay) p, in place."""
-    own += (1 - decay) * (p - own)
+def count(moves: Any) -> None:
+    moves += 1
+
+
+@effect
+def move(own: Any, p: Any, moves: Any, decay: float) -> None:
+    """own <- d own + (1 - d) p, in place."""
+    kept = ((1 + moves) / (10 + moves)).clip(max=decay).astype(own.dtype)
+    own += (1 - kept.reshape([1] * own.ndim) if own.ndim else 1 - kept[0]) * (p - own)

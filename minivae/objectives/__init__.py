@@ -6,6 +6,7 @@ from ..models import describe
 from .base import Objective, Progress, Terms, as_objective, kl_scale, setting, trained
 from .capacity import Capacity
 from .classify import CrossEntropy
+from .diffusion import Denoise
 from .elbo import Elbo, elbo, regularizer
 from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
@@ -17,6 +18,7 @@ __all__ = [
     "OBJECTIVES",
     "Capacity",
     "CrossEntropy",
+    "Denoise",
     "Elbo",
     "Factor",
     "FreeBits",
@@ -39,7 +41,7 @@ __all__ = [
     "trained",
 ]
 
-OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan)}
+OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, Denoise)}
 
 
 def default_objective(model: Any) -> Objective:

@@ -111,23 +111,23 @@ def test_each_player_wants_what_it_should(loss):
 
 def test_the_average_follows_the_weights_and_is_what_is_looked_at():
     model = GAN(SHAPE, Stream(0), hidden=(12,), latent=3)
-    start = model.average.layers[0].w.data.copy()
+    start = model.average.net.layers[0].w.data.copy()
     assert_array_equal(start, model.net.layers[0].w.data)
     trainer, seen = Trainer(model, TrainingConfig(batch_size=20), Gan(ema=0.75)), []
     for i in range(3):
         seen.append(model.net.layers[0].w.data.copy())
         trainer.step(spots().train_images[20 * i : 20 * i + 20] / np.float32(255))
     expected = start.astype(np.float64)
-    for w in seen:
-        expected = 0.75 * expected + 0.25 * w
-    assert_allclose(model.average.layers[0].w.data, expected, atol=1e-7)
-    assert not np.array_equal(model.average.layers[0].w.data, model.net.layers[0].w.data)
+    for n, w in enumerate(seen, 1):  # 2/11, 3/12, 4/13
+        expected = (1 + n) / (10 + n) * expected + 9 / (10 + n) * w
+    assert_allclose(model.average.net.layers[0].w.data, expected, atol=1e-7)
+    assert not np.array_equal(model.average.net.layers[0].w.data, model.net.layers[0].w.data)
     z = Stream(0).normal((2, 3))
     training = model.decode(z).mean.data
     model.train(False)
     assert not np.array_equal(training, model.decode(z).mean.data)
     trainer.evaluate(spots().test_images)
-    assert_allclose(model.average.layers[0].w.data, expected, atol=1e-7)  # looking moves nothing
+    assert_allclose(model.average.net.layers[0].w.data, expected, atol=1e-7)  # looking moves nothing
 
 
 def test_spectral_norm_is_the_largest_singular_value():
@@ -203,7 +203,7 @@ def test_the_alarm_of_a_generator():
 def test_a_generator_of_one_image_sets_the_alarm_off(tmp_path):
     data = spots()
     run = mv.Run.start(tmp_path, data, {"model": "gan", "hidden": (4,), "latent": 2}, TrainingConfig(3, 30, lr=1e-9))
-    for net in (run.model.net, run.model.average):
+    for net in (run.model.net, run.model.average.net):
         for layer in net.layers:
             if hasattr(layer, "w"):
                 layer.w.data[...] = 0
