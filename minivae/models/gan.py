@@ -16,7 +16,7 @@ from ..nn import Average, Module, Sequential, SpectralNorm
 from ..random import Stream
 from .networks import networks
 
-GAN_ARCHITECTURES = ("dense", "conv")
+HIDDEN: dict[str, tuple[int, ...]] = {"dense": (512, 256), "conv": ()}  # by default
 SLOPE = 0.2  # of the critic's leaky relu below 0
 
 
@@ -41,13 +41,13 @@ class GAN(Module):
         channels: Sequence[int] | None = None,
         activation: str = "relu",
     ):
-        if arch not in GAN_ARCHITECTURES:
-            raise UsageError(f"arch {arch!r} has no generator here; choose one of {', '.join(GAN_ARCHITECTURES)}")
+        if arch not in HIDDEN:
+            raise UsageError(f"arch {arch!r} has no generator here; choose one of {', '.join(HIDDEN)}")
         if latent < 1 or not len(image_shape) or min(image_shape) < 1:
             raise UsageError(f"GAN: latent is {latent}, image_shape is {tuple(image_shape)}; need at least 1 each")
         self.image_shape = tuple(int(n) for n in image_shape)
         self.latent, self.arch, self.activation = latent, arch, activation
-        hidden = ((512, 256) if arch == "dense" else ()) if hidden is None else hidden
+        hidden = HIDDEN[arch] if hidden is None else hidden
         built = networks(self.image_shape, rng, arch, hidden, default_channels(arch, self.image_shape, channels), activation, 1, latent)
         self.hidden, self.channels, self.net = built.hidden, built.channels, built.decoder
         self.average = Average(self.net)
@@ -82,20 +82,35 @@ class GAN(Module):
         """Who tells real from made, the mirror image of the generator with leaky relus: large for what looks real.
 
         pack images at a time, one behind the other in the channels: (N, H, W, pack C) -> (N, 1), or (N, pack D) -> (N, 1)"""
-        *size, depth = self.image_shape
-        encoder = networks((*size, pack * depth), rng, self.arch, self.hidden, self.channels, "leaky_relu", 1, 1).encoder
-        for layer in encoder.layers[:-1]:
-            if hasattr(layer, "activation"):
-                layer.activation = leaky_relu
-        if spectral:
-            power = rng.split("directions of the spectral norms")
-            encoder.layers = [SpectralNorm(layer, power) if hasattr(layer, "w") else layer for layer in encoder.layers]
-        return encoder
+        return critic_of(self.image_shape, rng, self.arch, self.hidden, self.channels, pack, spectral)
 
     def move_average(self, decay: float) -> None:
         """average <- decay average + (1 - decay) weights, while training; see nn.Average."""
         if self.training:
             self.average.follow(self.net, decay)
+
+
+def critic_of(
+    image_shape: Sequence[int],
+    rng: Stream,
+    arch: str = "dense",
+    hidden: Sequence[int] | None = None,
+    channels: Sequence[int] | None = None,
+    pack: int = 1,
+    spectral: bool = False,
+) -> Sequential:
+    """A critic of images, by default with the layers that a GAN has; see GAN.critic."""
+    shape = tuple(int(n) for n in image_shape)
+    hidden = HIDDEN[arch] if hidden is None else hidden
+    channels = default_channels(arch, shape, channels)
+    encoder = networks((*shape[:-1], pack * shape[-1]), rng, arch, hidden, channels, "leaky_relu", 1, 1).encoder
+    for layer in encoder.layers[:-1]:
+        if hasattr(layer, "activation"):
+            layer.activation = leaky_relu
+    if spectral:
+        power = rng.split("directions of the spectral norms")
+        encoder.layers = [SpectralNorm(layer, power) if hasattr(layer, "w") else layer for layer in encoder.layers]
+    return encoder
 
 
 def default_channels(arch: str, image_shape: tuple[int, ...], channels: Sequence[int] | None) -> Sequence[int] | None:

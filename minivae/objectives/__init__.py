@@ -13,6 +13,7 @@ from .free_bits import FreeBits
 from .gan import Gan
 from .iwae import Iwae, iwae
 from .tc import Parts, TotalCorrelation, minibatch_parts
+from .vaegan import VaeGan
 
 __all__ = [
     "OBJECTIVES",
@@ -29,6 +30,7 @@ __all__ = [
     "Progress",
     "Terms",
     "TotalCorrelation",
+    "VaeGan",
     "as_objective",
     "default_objective",
     "elbo",
@@ -41,7 +43,9 @@ __all__ = [
     "trained",
 ]
 
-OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, Denoise)}
+OBJECTIVES: dict[str, type[Objective]] = {
+    o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, VaeGan, Denoise)
+}
 
 
 def default_objective(model: Any) -> Objective:

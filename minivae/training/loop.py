@@ -55,8 +55,9 @@ class Trainer:
         self.players = self.objective.players(model, Stream(self.config.seed))
         self.optimizers: dict[str, Optimizer] = {}
         self.rates: dict[str, float] = {}
-        for name, player in self.players.items():
+        for player in self.players.values():  # all of them first: two may be parts of one model
             player.to("cpu" if on_cpu else "cuda", own.dtype)
+        for name, player in self.players.items():
             rule: dict[str, Any] = {"optimizer": self.config.optimizer, "lr": self.config.lr} | self.objective.optimizers().get(name, {})
             rule["lr"] *= rule.pop("scale", 1.0)
             self.optimizers[name] = OPTIMIZERS[rule.pop("optimizer")](player.parameters(), **rule)

@@ -65,6 +65,21 @@ def test_a_replayed_game_is_the_written_one_to_the_bit(objective):
         assert_array_equal(a, states[1][1][name], err_msg=name)
 
 
+@pytest.mark.parametrize("kind", ["gan", "vaegan", "unet"])
+def test_steps_of_convolutions_are_recorded(kind):
+    """Gradients of images of one channel, and convolutions of stride 1 with few channels, go ways of their own through the kernels."""
+    model, objective = {
+        "gan": lambda: (GAN((28, 28, 1), Stream(0), arch="conv", channels=(16, 16)), Gan(penalty_every=2)),
+        "vaegan": lambda: (mv.VAE((28, 28, 1), Stream(0), arch="conv", channels=(16,), hidden=(8,), latent=2), mv.objectives.VaeGan()),
+        "unet": lambda: (mv.models.Diffusion((28, 28, 1), Stream(0), arch="unet", channels=(2, 2)), mv.objectives.Denoise()),
+    }[kind]()
+    trainer = Trainer(model, TrainingConfig(batch_size=5), objective)
+    for _ in range(3):
+        trainer.epoch(np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1)).astype(np.uint8))
+    assert trainer.why_eager == ""
+    assert sum(p.used for p in trainer.replay.programs.values()) > 0
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_by_their_definitions(loss):
     real, fake = (np.random.default_rng(i).normal(size=(6, 1)) for i in (0, 1))
