@@ -50,6 +50,7 @@ class GAN(Module):
         hidden = HIDDEN[arch] if hidden is None else hidden
         built = networks(self.image_shape, rng, arch, hidden, default_channels(arch, self.image_shape, channels), activation, 1, latent)
         self.hidden, self.channels, self.net = built.hidden, built.channels, built.decoder
+        keep_variance(self.net)
         self.average = Average(self.net)
 
     @property
@@ -107,10 +108,20 @@ def critic_of(
     for layer in encoder.layers[:-1]:
         if hasattr(layer, "activation"):
             layer.activation = leaky_relu
+    keep_variance(encoder)
     if spectral:
         power = rng.split("directions of the spectral norms")
         encoder.layers = [SpectralNorm(layer, power) if hasattr(layer, "w") else layer for layer in encoder.layers]
     return encoder
+
+
+def keep_variance(net: Sequential) -> None:
+    """Weights of variance 2 / fan_in, and 1 / fan_in in the last layer, biases of 0: what z or x tells reaches the other end undiminished,
+    where no normalization helps.        K. He et al., "Delving deep into rectifiers", 2015, eq. 10"""
+    layers = [layer for layer in net.layers if hasattr(layer, "w")]
+    for layer in layers:
+        layer.w.data *= np.float32(np.sqrt(3 if layer is layers[-1] else 6))  # U(-a, a) has the variance a^2 / 3
+        layer.b.data[...] = 0
 
 
 def default_channels(arch: str, image_shape: tuple[int, ...], channels: Sequence[int] | None) -> Sequence[int] | None:

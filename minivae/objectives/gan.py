@@ -46,13 +46,13 @@ class Gan(Objective):
 
     loss: str = setting("non_saturating", "what the players of a gan minimise", choices=LOSSES)
     penalty: str = setting("r1", "of the critic's gradient", choices=PENALTIES)
-    penalty_weight: float = setting(10.0, "weight of the penalty", 0)
+    penalty_weight: float = setting(1.0, "weight of the penalty", 0)
     penalty_every: int = setting(4, "steps from one penalty to the next, which is weighted by as many", 1, "STEPS")
     critic_norm: str = setting("none", "what holds the critic's weights", choices=NORMS)
     critic_steps: int = setting(1, "steps of the critic for each of the generator", 1, "STEPS")
     pack: int = setting(1, "images that the critic sees at a time", 1, "IMAGES")
     ema: float = setting(0.999, "of the average of the generator's weights, how much stays at each step", 0)
-    lr_scale: float = setting(0.2, "the players' learning rates, as a share of the training's", 0)
+    lr_scale: float = setting(1.0, "the players' learning rates, as a share of the training's", 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
