@@ -24,6 +24,7 @@ SECTIONS = {
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
     "What it is good for": ("anomaly", "restoration"),
+    "Rivals": ("gan_game", "rivals"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 

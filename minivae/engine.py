@@ -241,7 +241,7 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
                 check_shape(tensor, parent, part)
                 part = run(unbroadcast, part, parent.data.shape)
             total[parent] = run(_sum, total[parent], part) if parent in total else part
-    return [_array(total[p], p.data) if p in total else xp(p.data).zeros_like(p.data) for p in params]
+    return [_array(total[p], p.data) if p in total else run(_zeros, p.data) for p in params]
 
 
 def _between(loss: Tensor, wanted: set[Tensor]) -> tuple[set[Tensor], list[Tensor]]:
@@ -270,6 +270,11 @@ _number = attrgetter("number")
 def _array(g: Any, like: Array) -> Array:
     """g, or the 0-d array of a NumPy scalar."""
     return xp(like).asarray(g) if isinstance(g, np.generic) else g
+
+
+def _zeros(a: Array) -> Array:
+    """The gradient of what the loss does not depend on; part of a recorded step, as others are."""
+    return xp(a).zeros_like(a)
 
 
 def _sum(a: Any, b: Any) -> Any:

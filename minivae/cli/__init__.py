@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     picture = argparse.ArgumentParser(add_help=False)
     picture.add_argument("--out", metavar="PNG", type=Path, help="picture to write; default: in the run's folder")
 
-    p = command("train", train.train_command, "train a VAE on a data set", where, source, seed)
+    p = command("train", train.train_command, "train a VAE, or another model, on a data set", where, source, seed)
     p.add_argument(
         "dataset",
         metavar="DATASET",
@@ -121,24 +121,31 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step")
     p.add_argument("--binarize", action="store_true", help="draw pixels 0 or 1 anew each epoch")
     group = p.add_argument_group("model")
-    group.add_argument("--model", choices=list(MODELS), default="vae", help="a cvae takes labels for a condition, an ae has no prior")
-    group.add_argument("--arch", choices=ARCHITECTURES, default="dense", help="encoder and decoder; gru and lstm read rows")
-    group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="layers of the encoder; default: 400, else 256")
+    group.add_argument(
+        "--model", choices=list(MODELS), default="vae", help="a cvae takes labels for a condition, an ae has no prior, a gan no encoder"
+    )
+    group.add_argument(
+        "--arch", choices=(*ARCHITECTURES, "unet"), help="networks; gru and lstm read rows, unet is a diffusion's; default: dense"
+    )
+    group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="layers of the encoder; default: 400, else 256; gan: 512 256")
     group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
-    group.add_argument("--latent", type=int, default=20, help="length of the latent vector z")
-    group.add_argument("--activation", choices=[a for a in ACTIVATIONS if a], default="relu", help="nonlinearity between layers")
-    group.add_argument("--likelihood", choices=LIKELIHOODS, default="bernoulli", help="p(x|z) of a pixel")
-    group.add_argument("--head", choices=HEADS, default="logvar", help="what the encoder predicts beside the mean")
-    group.add_argument("--prior", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
+    group.add_argument("--latent", type=int, help="length of the latent vector z; default: 20, hierarchical 30, gan 64")
+    group.add_argument("--activation", choices=[a for a in ACTIVATIONS if a], help="nonlinearity between layers; default: relu")
+    group.add_argument("--likelihood", choices=LIKELIHOODS, help="p(x|z) of a pixel; default: bernoulli")
+    group.add_argument("--head", choices=HEADS, help="what the encoder predicts beside the mean; default: logvar")
+    group.add_argument("--prior", dest="prior_kind", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
     group = p.add_argument_group("objective and optimizer")
-    group.add_argument("--objective", choices=list(OBJECTIVES), default="elbo", help="what is minimised")
+    group.add_argument(
+        "--objective", choices=list(OBJECTIVES), help="what is minimised; default: elbo; of a gan gan, of a diffusion denoise"
+    )
     for name, users in settings().items():
         f = users[0][1]
-        defaults_of = ", ".join(f"{shown} {u.default:g}" for shown, u in users)
+        defaults_of = ", ".join(f"{shown} {u.default if isinstance(u.default, str) else format(u.default, 'g')}" for shown, u in users)
         group.add_argument(
             f"--{name.replace('_', '-')}",
             type=type(f.default),
+            choices=f.metadata["choices"],
             metavar=f.metadata["metavar"],
             help=f"{f.metadata['help']}; default: {defaults_of}",
         )

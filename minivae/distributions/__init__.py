@@ -16,6 +16,7 @@ from .discretized_logistic import DiscretizedLogistic
 from .gaussian import Gaussian, StandardGaussian
 from .kl import Estimate, kl, kl_at, kl_monte_carlo, kl_terms, kl_terms_at, register_kl, register_kl_at, sample_and_kl
 from .laplace import Laplace
+from .noisy_levels import NoisyLevels
 
 __all__ = [
     "Autoregressive",
@@ -30,6 +31,7 @@ __all__ = [
     "Flat",
     "Gaussian",
     "Laplace",
+    "NoisyLevels",
     "StandardGaussian",
     "kl",
     "kl_at",

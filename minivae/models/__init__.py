@@ -9,7 +9,10 @@ from ..nn import Module
 from ..random import Stream
 from .activity import Activity, active_units, activity
 from .ae import AE
+from .classifier import Classifier
 from .cvae import CVAE, PRIORS
+from .diffusion import Diffusion
+from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
 from .networks import ARCHITECTURES, critic
@@ -20,12 +23,15 @@ __all__ = [
     "AE",
     "ARCHITECTURES",
     "CVAE",
+    "GAN",
     "HEADS",
     "LIKELIHOODS",
     "MODELS",
     "PRIORS",
     "VAE",
     "Activity",
+    "Classifier",
+    "Diffusion",
     "HierarchicalVAE",
     "active_units",
     "activity",
@@ -39,7 +45,7 @@ __all__ = [
     "traversal",
 ]
 
-MODELS: dict[str, type[VAE]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE}
+MODELS: dict[str, type[Module]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "gan": GAN, "diffusion": Diffusion}
 
 
 def build(description: dict[str, Any], rng: Stream) -> Any:
@@ -62,7 +68,12 @@ def build(description: dict[str, Any], rng: Stream) -> Any:
         return kind(**arguments)
     if name not in MODELS:
         raise UsageError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
-    return MODELS[name](rng=rng, **arguments)
+    try:
+        inspect.signature(MODELS[name]).bind(rng=rng, **arguments)
+    except TypeError as error:
+        raise UsageError(f"the model {name} cannot be made of {', '.join(arguments)}: {error}; leave out what it does not take") from error
+    made: Any = MODELS[name]
+    return made(rng=rng, **arguments)
 
 
 def describe(model: Any) -> dict[str, Any]:
