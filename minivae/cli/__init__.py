@@ -137,7 +137,10 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
     group = p.add_argument_group("objective and optimizer")
     group.add_argument(
-        "--objective", choices=list(OBJECTIVES), help="what is minimised; default: elbo; of a gan gan, of a diffusion denoise"
+        "--objective",
+        choices=list(OBJECTIVES),
+        metavar="NAME",
+        help=f"what is minimised: {', '.join(OBJECTIVES)}; default: elbo, and what a gan or a diffusion is trained by",
     )
     for name, users in settings().items():
         f = users[0][1]

@@ -107,7 +107,7 @@ def read_pictures(path: Path) -> np.ndarray:
         with suppress(OSError), pillow(file).Image.open(file) as opened:  # what cannot be read is said below
             if opened.mode in DEEP:
                 raise DataError(f"{file} has more than 8 bits a channel, which would be lost; convert it first")
-        images.append(_pixels(file, Preparation()))
+        images.append(pixels_of(file, Preparation()))
         if images[-1].shape != images[0].shape:
             raise DataError(f"{file} is {images[-1].shape} and {files[0]} {images[0].shape}; need images of one size and kind")
     return np.stack(images)

@@ -181,7 +181,7 @@ def test_levels_are_a_softmax_over_all_of_them():
         p = NoisyLevels(mean, sigma, levels)
         assert_allclose(p.log_prob(k / (levels - 1)).data, np.take_along_axis(log_p, k[..., None], -1)[..., 0].sum(axis=1), atol=1e-9)
         assert_allclose(p.mean.data, (np.exp(log_p) * np.arange(levels)).sum(axis=-1) / (levels - 1), atol=1e-9)
-    with pytest.raises(ShapeError, match="not at one of 4 levels"):
+    with pytest.raises(ShapeError, match="none of the 4 values"):
         NoisyLevels(np.zeros((1, 2)), 0.1, 4).log_prob(np.array([[0.5, 1.0]]))
     with pytest.raises(UsageError, match="sigma is 0"):
         NoisyLevels(np.zeros((1, 2)), 0.0)
