@@ -22,6 +22,7 @@ SECTIONS = {
     "The bound": ("exact_posterior", "surgery", "iwae_table", "estimator_lab"),
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
+    "Compression": ("bits_back",),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 
