@@ -222,14 +222,18 @@ class BitsBack:
         group = Group(
             np.full(len(items), LOW), [initial_words(number, count * self.latent) for (_, number), count in zip(items, counts, strict=True)]
         )
+        pixels = np.zeros((len(items), max(counts), self.size), np.uint8)
+        for row, (part, _) in zip(pixels, items, strict=True):
+            row[: len(part)] = part
         trace = [group_bits(group)]
         chunk = max(1, BLOCK // len(items))
         for t in range(max(counts)):
             n = sum(count > t for count in counts)  # only the last block may be shorter
             if t % chunk == 0:  # the encoder looks at many images at once
-                ahead = [self.posterior(part[t : t + chunk]) for part, _ in items[:n]]
-            x = np.stack([part[t] for part, _ in items[:n]])
-            means, inverses = (np.stack([a[i][t % chunk] for a in ahead[:n]]) for i in (0, 1))
+                some = pixels[:n, t : t + chunk]
+                ahead = [a.reshape(*some.shape[:2], -1) for a in self.posterior(some.reshape(-1, self.size))]
+            x = np.ascontiguousarray(pixels[:n, t])
+            means, inverses = (np.ascontiguousarray(a[:n, t % chunk]) for a in ahead)
             group.make_room(self.size + 2 * self.latent)
             self.append(coder, group.first(n), group.lows[:n], (means, inverses), self._noise(items[:n], t), x)
             if lengths is not None:

@@ -245,3 +245,15 @@ def pop_levels(heads, words, sizes, first, second, kind, table, r, pixels):
             pixels[b, d] = low
             h, size = popped(h, words[b], size, start, end - start, U(r), U(0))
         heads[b], sizes[b] = h, size
+
+
+@kernel(exact=True)
+def product(a, w, y):
+    """y += a w, of integers in float64 whose sums are exact.     (N, I), (I, O), (N, O).  Row by row, since many of a are 0: dark pixels,
+    units that a relu has switched off; no BLAS, whose threads would contend with those that blocks are shared out to."""
+    for i in range(a.shape[0]):
+        for k in range(a.shape[1]):
+            v = a[i, k]
+            if v != 0.0:
+                for j in range(w.shape[1]):
+                    y[i, j] += v * w[k, j]
