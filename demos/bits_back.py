@@ -150,7 +150,8 @@ stage.save(calm(ax).figure, asked.out / "bits_back_chain.png")
 
 # %%
 # What the encoder costs.  With two latents log p(x) is an integral on a grid, and the messages exceed it by the divergence of q from the
-# exact posterior: bytes that a better encoder would save.  Some images are coded again and again, so that the mean over z is known.
+# exact posterior: bytes that a better encoder would save.  Some images are coded again and again, so that the mean over z is
+# known; 0.1% are left for integers in the place of floats.
 
 small = VAE(digits.image_shape, root.split("small"), latent=2, hidden=(50,), activation="tanh")
 stage.train(small, digits.train_images, stage.pick(asked, 4, 20, 5), batch_size=64, lr=2e-3, seed=asked.seed, binarize=True)
@@ -164,6 +165,6 @@ x = np.tile(data.to_float(few), (times, 1, 1, 1))
 bound = np.mean([losses(small, x, seed)["loss"] for seed in range(4)]) / math.log(2) - exact.mean()
 stage.claim(
     f"with two latents an image takes {gap:.2f} +- {error:.2f} bits more than -log2 p(x), and the ELBO says {bound:.2f}",
-    gap > 0 and abs(gap - bound) < 5 * error + 0.05,
+    gap > 0 and abs(gap - bound) < 5 * error + 0.001 * exact.mean(),
 )
 print(f"that is {gap / exact.mean() * 100:.1f}% of the file, for q's sake")

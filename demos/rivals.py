@@ -2,8 +2,8 @@
 ===================================================================
 
 The lectures end with a comparison: VAEs are sound and blurry, GANs are sharp and unstable, diffusion is both good and slow. Here all of
-them are trained on the same digits, for the same seconds of the same processor, and judged by the same judges. Beside them stand real images that
-were held back: a judge's number means something only next to theirs.  ``python demos/rivals.py --out figures``
+them are trained on the same digits, for the same seconds of the same processor, and judged by the same judges. Beside them stand real
+images that were held back: a judge's number means something only next to theirs.  ``python demos/rivals.py --out figures``
 
 The judges look at features of a classifier that is trained first, on the same digits with their labels. ``docs/rivals.md`` takes the
 lecture's comparison sentence by sentence.

@@ -131,7 +131,9 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
     group.add_argument("--latent", type=int, help="length of the latent vector z; default: 20, hierarchical 30, gan 64")
     group.add_argument("--activation", choices=[a for a in ACTIVATIONS if a], help="nonlinearity between layers; default: relu")
-    group.add_argument("--likelihood", choices=LIKELIHOODS, help="p(x|z) of a pixel; default: bernoulli")
+    group.add_argument(
+        "--likelihood", choices=LIKELIHOODS, metavar="NAME", help=f"p(x|z) of a pixel: {', '.join(LIKELIHOODS)}; default: bernoulli"
+    )
     group.add_argument("--head", choices=HEADS, help="what the encoder predicts beside the mean; default: logvar")
     group.add_argument("--prior", dest="prior_kind", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compress import BitsBack, coder_for, container
+from ..compress import coder_for, coder_of, container
 from ..compress.bits_back import BLOCK
 from ..data import NAMES, binarize, load, to_float
 from ..data.images import pillow, read_pictures
@@ -21,7 +21,7 @@ __all__ = ["BLOCK", "compress_command", "decompress_command"]
 
 def compress_command(options: argparse.Namespace, device: str | None) -> None:
     model = load_model(options.folder)
-    coder, images = BitsBack(model), images_of(options)
+    coder, images = coder_of(model), images_of(options)
     if len(coder.shape) != 3 and images[:1].size == coder.size:  # vectors, or images without an axis of channels
         images = images.reshape(-1, *coder.shape)
     if options.binarize:

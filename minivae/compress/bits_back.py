@@ -20,11 +20,12 @@ Images are coded in blocks, each a message of its own, so that one can be read w
 J. Townsend, T. Bird and D. Barber, "Practical lossless compression with latent variables using bits back coding", 2019.
 """
 
+import functools
 import hashlib
 import itertools
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -89,9 +90,11 @@ class BitsBack:
     pixel_bits        precision of a pixel's distribution
     """
 
+    story: Any = VAE  # the models that it codes with
+
     def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 16):
-        if type(model) is not VAE:
-            raise UsageError(f"bits-back codes with a VAE, and this is a {type(model).__name__}; train one with --model vae")
+        if type(model) is not self.story:
+            raise UsageError(f"{type(self).__name__} codes with a {self.story.__name__}, and this is a {type(model).__name__}")
         if model.likelihood not in PIXELS:
             raise UsageError(
                 f"the likelihood is {model.likelihood}, which gives no pixel a probability; train with --likelihood {' or '.join(PIXELS)}"
@@ -109,7 +112,12 @@ class BitsBack:
         self.edges, self.centres = bin_edges(latent_bits), bin_centres(latent_bits)
         self.inverses = exp_table(-LOG_SIGMA[1], -LOG_SIGMA[0], POSITION)
         self.table = normal_table()
-        self.digest = self._digest()
+        self.networks = [self.encoder, self.decoder]
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of all that decoding depends on."""
+        return self._digest()
 
     @property
     def size(self) -> int:
@@ -118,7 +126,7 @@ class BitsBack:
 
     def _digest(self) -> bytes:
         """SHA-256 of all that decoding depends on: the integers of the networks, the tables, the precisions."""
-        found = hashlib.sha256(self.encoder.digest.digest() + self.decoder.digest.digest())
+        found = hashlib.sha256(b"".join(network.digest.digest() for network in self.networks))
         found.update(repr((self.shape, self.latent, self.likelihood, self.is_log_sigma, self.latent_bits, self.posterior_bits)).encode())
         found.update(repr((self.pixel_bits, WEIGHT, ACTIVATION)).encode())
         for table in (self.edges, self.centres, self.inverses, self.table, *self.pixels.tables):
@@ -129,10 +137,13 @@ class BitsBack:
 
     def posterior(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """q(z | x) as integers of 2^-POSITION.     pixels (N, D) uint8 -> means, 1 / sigma (N, K)"""
-        y = self.encoder(self.pixels.inputs(pixels).reshape(len(pixels), *self.shape))
-        mean, second = y[:, : self.latent], y[:, self.latent :]
+        return self.gaussian(self.encoder(self.pixels.inputs(pixels).reshape(len(pixels), *self.shape)), self.is_log_sigma)
+
+    def gaussian(self, y: np.ndarray, is_log_sigma: bool) -> tuple[np.ndarray, np.ndarray]:
+        """What a network says of latents, means and then log sigma^2 or log sigma.     sums (N, 2 K) -> means, 1 / sigma (N, K)"""
+        mean, second = y[:, : y.shape[1] // 2], y[:, y.shape[1] // 2 :]
         mean = np.clip(np.floor(mean * 2.0 ** (POSITION - SUM) + 0.5), -MEAN, MEAN).astype(np.int64)
-        log_sigma = np.floor(second * 2.0 ** (STEP - SUM - (not self.is_log_sigma)) + 0.5)
+        log_sigma = np.floor(second * 2.0 ** (STEP - SUM - (not is_log_sigma)) + 0.5)
         log_sigma = np.clip(log_sigma, LOG_SIGMA[0] << STEP, LOG_SIGMA[1] << STEP).astype(np.int64)
         return mean, self.inverses[(LOG_SIGMA[1] << STEP) - log_sigma]
 
@@ -140,6 +151,23 @@ class BitsBack:
         """p(x | z) at the centres of the bins (N, K), as the coder of pixels takes it."""
         z = np.floor(self.centres[bins] * 2.0 ** (ACTIVATION - POSITION) + 0.5)
         return self.pixels.parameters(self.decoder(z))
+
+    def append(self, coder: Any, state: tuple, lows: np.ndarray, q: tuple, noise: np.ndarray, x: np.ndarray) -> None:
+        """An image onto each message.     q: its posterior, means and 1 / sigma (B, K), noise (B, K), x (B, D)"""
+        bins = np.empty(noise.shape, np.int64)
+        coder.pop_latents(*state, lows, *q, noise, self.edges, self.table, self.posterior_bits, 0, bins)
+        self.pixels.push(coder, state, self.parameters(bins), x)
+        coder.push_uniform(*state, bins, self.latent_bits)
+
+    def take(self, coder: Any, state: tuple, noise: np.ndarray) -> Iterator[np.ndarray]:
+        """The inverse.  Yields x (B, D) after each of its steps, so that a message that ran out is seen before its numbers are used."""
+        bins, x = np.empty(noise.shape, np.int64), np.empty((len(noise), self.size), np.uint8)
+        coder.pop_uniform(*state, bins, self.latent_bits)
+        yield x
+        self.pixels.pop(coder, state, self.parameters(bins), x)
+        yield x
+        coder.push_latents(*state, *self.posterior(x), noise, self.edges, self.table, self.posterior_bits, 0, bins)
+        yield x
 
     # --- images to blocks ---
 
@@ -194,20 +222,20 @@ class BitsBack:
         group = Group(
             np.full(len(items), LOW), [initial_words(number, count * self.latent) for (_, number), count in zip(items, counts, strict=True)]
         )
+        pixels = np.zeros((len(items), max(counts), self.size), np.uint8)
+        for row, (part, _) in zip(pixels, items, strict=True):
+            row[: len(part)] = part
         trace = [group_bits(group)]
         chunk = max(1, BLOCK // len(items))
         for t in range(max(counts)):
             n = sum(count > t for count in counts)  # only the last block may be shorter
             if t % chunk == 0:  # the encoder looks at many images at once
-                ahead = [self.posterior(part[t : t + chunk]) for part, _ in items[:n]]
-            x = np.stack([part[t] for part, _ in items[:n]])
-            means, inverses = (np.stack([a[i][t % chunk] for a in ahead[:n]]) for i in (0, 1))
-            bins = np.empty(means.shape, np.int64)
-            group.make_room(self.size + self.latent)
-            state, noise = group.first(n), self._noise(items[:n], t)
-            coder.pop_latents(*state, group.lows[:n], means, inverses, noise, self.edges, self.table, self.posterior_bits, bins)
-            self.pixels.push(coder, state, self.parameters(bins), x)
-            coder.push_uniform(*state, bins, self.latent_bits)
+                some = pixels[:n, t : t + chunk]
+                ahead = [a.reshape(*some.shape[:2], -1) for a in self.posterior(some.reshape(-1, self.size))]
+            x = np.ascontiguousarray(pixels[:n, t])
+            means, inverses = (np.ascontiguousarray(a[:n, t % chunk]) for a in ahead)
+            group.make_room(self.size + 2 * self.latent)
+            self.append(coder, group.first(n), group.lows[:n], (means, inverses), self._noise(items[:n], t), x)
             if lengths is not None:
                 trace.append(group_bits(group))
         if lengths is not None:
@@ -247,17 +275,13 @@ class BitsBack:
             raise DataError(f"block {items[int((heads < LOW).argmax())][1]} has no state: the file was altered")
         pixels = np.empty((len(items), count, self.size), np.uint8)
         for t in reversed(range(count)):
-            bins, x = np.empty((len(items), self.latent), np.int64), np.empty((len(items), self.size), np.uint8)
             group.make_room(self.latent)
             state = group.first(len(items))
-            coder.pop_uniform(*state, bins, self.latent_bits)
-            self._check(group, items)
-            self.pixels.pop(coder, state, self.parameters(bins), x)
-            self._check(group, items)
-            noise = self._noise(items, t)
-            coder.push_latents(*state, *self.posterior(x), noise, self.edges, self.table, self.posterior_bits, bins)
-            self._check(group, items)
-            pixels[:, t] = x
+            for x in self.take(coder, state, self._noise(items, t)):
+                if group.sizes.min() < 0:
+                    number = items[int(group.sizes.argmin())][1]
+                    raise DataError(f"block {number} ends before its images do: the file was cut or altered")
+                pixels[:, t] = x  # whole after the last step
         for b, (block, number) in enumerate(items):
             rest, initial = group.words[b, : group.sizes[b]], initial_words(number, count * self.latent)
             # the initial bits come back last, those from the first that was touched on
@@ -270,10 +294,6 @@ class BitsBack:
         """For the image of that number in each block.     -> (blocks, latents) uint64 below 2^posterior_bits"""
         start = np.array([number << 32 for _, number in items], np.uint64)[:, None] + np.uint64(image * self.latent)
         return splitmix(start + np.arange(self.latent, dtype=np.uint64)) >> np.uint64(64 - self.posterior_bits)
-
-    def _check(self, group: Group, items: list[tuple[Block, int]]) -> None:
-        if group.sizes.min() < 0:
-            raise DataError(f"block {items[int(group.sizes.argmin())][1]} ends before its images do: the file was cut or altered")
 
 
 def initial_words(block: int, count: int) -> np.ndarray:

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from .bit_swap import coder_of
 from .bits_back import LARGEST_BLOCK, ROOM, TOGETHER, BitsBack, Block
 from .portable import ACTIVATION, WEIGHT
 
@@ -192,7 +193,7 @@ def coder_for(model: Any, header: Header) -> BitsBack:
     bits = header.bits
     if not (1 <= bits[0] <= 16 and bits[0] <= bits[1] <= 30 and 9 <= bits[2] <= 24):
         raise DataError(f"the file's precisions are {bits[0]}, {bits[1]} and {bits[2]} bits, which no coder has: it was altered")
-    return BitsBack(model, *bits)
+    return coder_of(model, *bits)
 
 
 def read_file(path: Path) -> bytes:

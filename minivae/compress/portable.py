@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..backend import cpu_backend
 from ..errors import UsageError
+from ..kernels.cpu import bits_back as kernels
 from ..nn.layers import ACTIVATIONS
 from . import tables
 
@@ -37,7 +39,17 @@ def to_integers(a: Any, bits: int, where: str) -> np.ndarray:
     a = np.asarray(a.get() if hasattr(a, "get") else a, np.float64)
     if not np.isfinite(a).all():
         raise UsageError(f"{where} holds numbers that are not finite, and no integers stand for them; use an earlier checkpoint")
-    return np.rint(a * 2.0**bits)
+    return np.ascontiguousarray(np.rint(a * 2.0**bits))
+
+
+def product(a: np.ndarray, w: np.ndarray, b: Any = 0.0) -> np.ndarray:
+    """a w + b, exact in any order.     (..., I), (I, O), (O,) -> (..., O)"""
+    if cpu_backend() != "numba":
+        return a @ w + b
+    y = np.empty((math.prod(a.shape[:-1]), w.shape[1]))
+    y[...] = b
+    kernels.product(np.ascontiguousarray(a).reshape(len(y), w.shape[0]), w, y)
+    return y.reshape(*a.shape[:-1], w.shape[1])
 
 
 def check_sums(weights: np.ndarray, bias: np.ndarray, where: str) -> None:
@@ -146,7 +158,7 @@ def table_of(name: str) -> tuple[np.ndarray, float, float]:
 def dense(layer: Any, where: str) -> tuple:
     w, b = to_integers(layer.w.data, WEIGHT, f"{where}.w"), to_integers(layer.b.data, SUM, f"{where}.b")
     check_sums(w, b, where)
-    return (lambda a: a @ w + b), True, [w, b], ()
+    return (lambda a: product(a, w, b)), True, [w, b], ()
 
 
 def conv(layer: Any, where: str) -> tuple:
@@ -161,7 +173,7 @@ def conv(layer: Any, where: str) -> tuple:
         y = np.zeros((len(a), rows, columns, w.shape[3])) + b
         for i in range(height):
             for j in range(width):
-                y += a[:, i : i + down * rows : down, j : j + across * columns : across][:, :rows, :columns] @ w[i, j]
+                y += product(a[:, i : i + down * rows : down, j : j + across * columns : across][:, :rows, :columns], w[i, j])
         return y
 
     return forward, True, [w, b], (layer.padding, layer.stride)
@@ -172,6 +184,7 @@ def conv_transpose(layer: Any, where: str) -> tuple:
     check_sums(w.transpose(0, 1, 3, 2), b, where)
     (top, bottom), (left, right) = layer.padding
     (down, across), (height, width) = layer.stride, w.shape[:2]
+    backwards = np.ascontiguousarray(w.transpose(0, 1, 3, 2))
     size = (layer.size, layer.size) if isinstance(layer.size, int) else layer.size
 
     def forward(a: np.ndarray) -> np.ndarray:
@@ -180,7 +193,7 @@ def conv_transpose(layer: Any, where: str) -> tuple:
         y = np.zeros((len(a), max((rows - 1) * down + height, top + tall), max((columns - 1) * across + width, left + wide), w.shape[2]))
         for i in range(height):
             for j in range(width):
-                y[:, i : i + down * (rows - 1) + 1 : down, j : j + across * (columns - 1) + 1 : across] += a @ w[i, j].T
+                y[:, i : i + down * (rows - 1) + 1 : down, j : j + across * (columns - 1) + 1 : across] += product(a, backwards[i, j])
         return y[:, top : top + tall, left : left + wide] + b
 
     return forward, True, [w, b], (layer.padding, layer.stride, size)

@@ -81,34 +81,37 @@ def interpolated(table: Any, t: int, end: int) -> int:
     return (int(table[i]) << 16) + (int(table[i + 1]) - int(table[i])) * part
 
 
-def latent_slots(mean: int, inverse: int, edges: Any, table: Any, q: int) -> Slots:
-    """Of the bins, under N(mean, sigma^2): 2^q Phi((edge - mean) / sigma), rounded."""
+def latent_slots(mean: int, inverse: int, edges: Any, table: Any, q: int, least: int = 0) -> Slots:
+    """Of the bins, under N(mean, sigma^2): 2^q Phi((edge - mean) / sigma), rounded; and where `least` is 1, one slot more for each bin."""
 
     def slots(i: int) -> int:
         if i in (0, len(edges) - 1):
             return 0 if i == 0 else 1 << q
+        if least:
+            share = interpolated(table, (int(edges[i]) - mean) * inverse, NORMAL_END) >> 16
+            return ((share * ((1 << q) - (len(edges) - 1))) >> UNIT) + i
         return (interpolated(table, (int(edges[i]) - mean) * inverse, NORMAL_END) + (1 << (UNIT + 15 - q))) >> (UNIT + 16 - q)
 
     return slots
 
 
-def pop_latents(heads, words, sizes, lows, means, inverses, noise, edges, table, q, bins):
+def pop_latents(heads, words, sizes, lows, means, inverses, noise, edges, table, q, least, bins):
     for b, message in messages(heads, words, sizes, lows):
 
         def steps(b=b, message=message):
             for k in range(bins.shape[1]):
-                slots = latent_slots(int(means[b, k]), int(inverses[b, k]), edges, table, q)
+                slots = latent_slots(int(means[b, k]), int(inverses[b, k]), edges, table, q, least)
                 bins[b, k] = message.pop(len(edges) - 1, slots, q, int(noise[b, k]))
 
         attempt(message, steps)
 
 
-def push_latents(heads, words, sizes, means, inverses, noise, edges, table, q, bins):
+def push_latents(heads, words, sizes, means, inverses, noise, edges, table, q, least, bins):
     for b, message in messages(heads, words, sizes):
 
         def steps(b=b, message=message):
             for k in reversed(range(bins.shape[1])):
-                slots = latent_slots(int(means[b, k]), int(inverses[b, k]), edges, table, q)
+                slots = latent_slots(int(means[b, k]), int(inverses[b, k]), edges, table, q, least)
                 message.push(int(bins[b, k]), slots, q, int(noise[b, k]))
 
         attempt(message, steps)

@@ -188,7 +188,7 @@ def test_initial_words_differ_by_block():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: AE((4, 4, 1), Stream(0), latent=2), "bits-back codes with a VAE, and this is a AE"),
+        (lambda: AE((4, 4, 1), Stream(0), latent=2), "BitsBack codes with a VAE, and this is a AE"),
         (lambda: CVAE((4, 4, 1), Stream(0), condition=3), "this is a CVAE"),
         (lambda: VAE((4, 4, 1), Stream(0), likelihood="gaussian"), "the likelihood is gaussian, which gives no pixel a probability"),
         (lambda: VAE((4, 4, 1), Stream(0), arch="gru"), "encoder.layers.0 is a Rows, and integers are made of"),

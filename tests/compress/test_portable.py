@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minivae import VAE, Stream, UsageError, nn
+from minivae import VAE, Stream, UsageError, nn, use_backend
 from minivae.compress import portable
-from minivae.compress.portable import ACTIVATION, LIMIT, SUM, TABLES, Portable, activated
+from minivae.compress.portable import ACTIVATION, LIMIT, SUM, TABLES, Portable, activated, product
 from minivae.nn.layers import ACTIVATIONS
 
 
@@ -46,9 +46,13 @@ def test_the_same_bits_in_any_order_and_batch(seed, arch):
         whole = net(a)
         assert_array_equal(np.concatenate([net(row[None]) for row in a]), whole)
         assert_array_equal(whole, np.rint(whole))
+        with use_backend("numpy"):  # a BLAS
+            assert_array_equal(net(a), whole)
     w, a = integers((50, 6), seed), integers((3, 50), seed + 1)
     exact = [[sum(int(x) * int(y) for x, y in zip(row, column, strict=True)) for column in w.T] for row in a]
-    assert_array_equal(a @ w, np.array(exact, float))
+    for backend in ("numpy", "numba"):
+        with use_backend(backend):
+            assert_array_equal(product(a, w), np.array(exact, float))
 
 
 def test_the_largest_sums_are_still_exact():

@@ -48,17 +48,20 @@ def interpolated(table, t, end):
 
 
 @inline_exact
-def edge(i, mean, inverse, edges, table, q):
-    """The first slot of latent bin i under N(mean, sigma^2), of 2^q."""
+def edge(i, mean, inverse, edges, table, q, least):
+    """The first slot of latent bin i under N(mean, sigma^2), of 2^q; each bin has `least` slots beside, 0 or 1."""
     if i == 0:
         return 0
     if i == edges.size - 1:
         return np.int64(1) << q
+    if least:
+        share = interpolated(table, (edges[i] - mean) * inverse, 8) >> 16
+        return ((share * ((np.int64(1) << q) - (edges.size - 1))) >> 30) + i
     return (interpolated(table, (edges[i] - mean) * inverse, 8) + (np.int64(1) << (45 - q))) >> (46 - q)
 
 
 @kernel(exact=True)
-def pop_latents(heads, words, sizes, lows, means, inverses, noise, edges, table, q, bins):
+def pop_latents(heads, words, sizes, lows, means, inverses, noise, edges, table, q, least, bins):
     """z ~ q(z | x), the first latent first.     means, inverses (B, K) of 2^-16; noise (B, K) uint64 below 2^q; bins (B, K)"""
     mask = (U(1) << U(q)) - U(1)
     for b in range(heads.size):
@@ -70,19 +73,19 @@ def pop_latents(heads, words, sizes, lows, means, inverses, noise, edges, table,
             low, high = 0, edges.size - 1
             while high - low > 1:
                 middle = (low + high) // 2
-                if edge(middle, mean, inverse, edges, table, q) <= slot:
+                if edge(middle, mean, inverse, edges, table, q, least) <= slot:
                     low = middle
                 else:
                     high = middle
-            start = edge(low, mean, inverse, edges, table, q)
-            h, size = popped(h, words[b], size, start, edge(low + 1, mean, inverse, edges, table, q) - start, U(q), noise[b, k])
+            start = edge(low, mean, inverse, edges, table, q, least)
+            h, size = popped(h, words[b], size, start, edge(low + 1, mean, inverse, edges, table, q, least) - start, U(q), noise[b, k])
             bins[b, k] = low
             lows[b] = min(lows[b], size)
         heads[b], sizes[b] = h, size
 
 
 @kernel(exact=True)
-def push_latents(heads, words, sizes, means, inverses, noise, edges, table, q, bins):
+def push_latents(heads, words, sizes, means, inverses, noise, edges, table, q, least, bins):
     """The inverse, the last latent first."""
     for b in range(heads.size):
         h, size = heads[b], sizes[b]
@@ -90,8 +93,8 @@ def push_latents(heads, words, sizes, means, inverses, noise, edges, table, q, b
             if size < 0:
                 break
             mean, inverse = means[b, k], inverses[b, k]
-            start = edge(bins[b, k], mean, inverse, edges, table, q)
-            frequency = edge(bins[b, k] + 1, mean, inverse, edges, table, q) - start
+            start = edge(bins[b, k], mean, inverse, edges, table, q, least)
+            frequency = edge(bins[b, k] + 1, mean, inverse, edges, table, q, least) - start
             if frequency <= 0:
                 size = -1
                 break
@@ -242,3 +245,15 @@ def pop_levels(heads, words, sizes, first, second, kind, table, r, pixels):
             pixels[b, d] = low
             h, size = popped(h, words[b], size, start, end - start, U(r), U(0))
         heads[b], sizes[b] = h, size
+
+
+@kernel(exact=True)
+def product(a, w, y):
+    """y += a w, of integers in float64 whose sums are exact.     (N, I), (I, O), (N, O).  Row by row, since many of a are 0: dark pixels,
+    units that a relu has switched off; no BLAS, whose threads would contend with those that blocks are shared out to."""
+    for i in range(a.shape[0]):
+        for k in range(a.shape[1]):
+            v = a[i, k]
+            if v != 0.0:
+                for j in range(w.shape[1]):
+                    y[i, j] += v * w[k, j]
