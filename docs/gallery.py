@@ -23,12 +23,9 @@ SECTIONS = {
     "The bound": ("exact_posterior", "surgery", "iwae_table", "estimator_lab"),
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
-<<<<<<< HEAD
     "What it is good for": ("anomaly", "restoration"),
     "Rivals": ("gan_game", "rivals"),
-=======
     "Compression": ("bits_back",),
->>>>>>> lossless
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 
