@@ -118,7 +118,7 @@ def critic_of(
 def keep_variance(net: Sequential) -> None:
     """Weights of variance 2 / fan_in, and 1 / fan_in in the last layer, biases of 0: what z or x tells reaches the other end undiminished,
     where no normalization helps.        K. He et al., "Delving deep into rectifiers", 2015, eq. 10"""
-    layers = [layer for layer in net.layers if hasattr(layer, "w")]
+    layers: list[Any] = [layer for layer in net.layers if hasattr(layer, "w")]
     for layer in layers:
         layer.w.data *= np.float32(np.sqrt(3 if layer is layers[-1] else 6))  # U(-a, a) has the variance a^2 / 3
         layer.b.data[...] = 0
