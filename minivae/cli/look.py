@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from .. import inference
 from ..data import Dataset, load, to_float
+from ..distributions import StandardGaussian
 from ..errors import UsageError
 from ..evaluate import active_units
 from ..random import Stream
@@ -60,7 +61,8 @@ def prior_samples(run: Run, count: int, seed: int, label: int | None = None) -> 
     if not hasattr(model, "condition"):
         if label is not None:
             raise UsageError(f"--label is {label}, but the model has no condition; train one with --model cvae")
-        return inference.sample(model, rng, count), "decoded samples of the prior, z ~ N(0, I)"
+        known = hasattr(model, "encode") or type(model.prior) is StandardGaussian
+        return inference.sample(model, rng, count), f"decoded samples of the prior{', z ~ N(0, I)' if known else ''}"
     classes = model.condition_size
     if label is not None and not 0 <= label < classes:
         raise UsageError(f"--label is {label}; the model knows 0 to {classes - 1}")

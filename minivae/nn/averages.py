@@ -51,4 +51,4 @@ def count(moves: Any) -> None:
 def move(own: Any, p: Any, moves: Any, decay: float) -> None:
     """own <- d own + (1 - d) p, in place."""
     kept = ((1 + moves) / (10 + moves)).clip(max=decay).astype(own.dtype)
-    own += (1 - kept.reshape([1] * own.ndim) if own.ndim else 1 - kept[0]) * (p - own)
+    own += (1 - kept.reshape([1] * own.ndim) if own.ndim else 1 - kept[0]) * (p.real - own)
