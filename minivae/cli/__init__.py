@@ -121,7 +121,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step")
     p.add_argument("--binarize", action="store_true", help="draw pixels 0 or 1 anew each epoch")
     group = p.add_argument_group("model")
-    group.add_argument("--model", choices=list(MODELS), default="vae", help="a cvae takes labels for a condition, an ae has no prior")
+    group.add_argument(
+        "--model", choices=list(MODELS), default="vae", help="a cvae takes labels for a condition, an ae has no prior, a vamp a mixture"
+    )
     group.add_argument("--arch", choices=ARCHITECTURES, default="dense", help="encoder and decoder; gru and lstm read rows")
     group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="layers of the encoder; default: 400, else 256")
     group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
@@ -131,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--head", choices=HEADS, default="logvar", help="what the encoder predicts beside the mean")
     group.add_argument("--prior", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
+    group.add_argument("--pseudo", type=int, metavar="M", help="of a vamp: pseudo-inputs that the prior is made of; default: 100")
     group = p.add_argument_group("objective and optimizer")
     group.add_argument("--objective", choices=list(OBJECTIVES), default="elbo", help="what is minimised")
     for name, users in settings().items():

@@ -27,7 +27,11 @@ def train_command(options: argparse.Namespace, device: str | None) -> None:
     prepare = {name: value for name, value in (prepare | {"standardize": options.standardize or None}).items() if value is not None}
     data = load(options.dataset, options.data_dir, **prepare)
     model = {name: getattr(options, name) for name in ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "model")}
-    model |= {name: value for name, value in (("prior_kind", options.prior), ("top", options.top)) if value is not None}
+    model |= {
+        name: value
+        for name, value in (("prior_kind", options.prior), ("top", options.top), ("pseudo", options.pseudo))
+        if value is not None
+    }
     known = data.name in NAMES
     source = {"name_or_path": data.name if known else str(Path(options.dataset).absolute())} | prepare
     if options.data_dir is not None:

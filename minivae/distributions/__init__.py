@@ -13,6 +13,7 @@ from .delta import Delta, Flat
 from .gaussian import Gaussian, StandardGaussian
 from .kl import Estimate, kl, kl_at, kl_monte_carlo, kl_terms, kl_terms_at, register_kl, register_kl_at, sample_and_kl
 from .laplace import Laplace
+from .mixture import GaussianMixture
 
 __all__ = [
     "Autoregressive",
@@ -24,6 +25,7 @@ __all__ = [
     "Estimate",
     "Flat",
     "Gaussian",
+    "GaussianMixture",
     "Laplace",
     "StandardGaussian",
     "kl",

@@ -13,6 +13,7 @@ from .cvae import CVAE, PRIORS
 from .hierarchical import HierarchicalVAE
 from .networks import ARCHITECTURES, critic
 from .vae import HEADS, LIKELIHOODS, VAE
+from .vamp import VampVAE
 from .walks import attribute_direction, lerp, slerp, traversal
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "VAE",
     "Activity",
     "HierarchicalVAE",
+    "VampVAE",
     "active_units",
     "activity",
     "attribute_direction",
@@ -38,7 +40,7 @@ __all__ = [
     "traversal",
 ]
 
-MODELS: dict[str, type[VAE]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE}
+MODELS: dict[str, type[VAE]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "vamp": VampVAE}
 
 
 def build(description: dict[str, Any], rng: Stream) -> Any:
