@@ -10,6 +10,7 @@ from .base import Distribution
 from .bernoulli import Bernoulli, ContinuousBernoulli
 from .categorical import Categorical
 from .delta import Delta, Flat
+from .flows import Coupling, Flow, Planar
 from .gaussian import Gaussian, StandardGaussian
 from .kl import Estimate, kl, kl_at, kl_monte_carlo, kl_terms, kl_terms_at, register_kl, register_kl_at, sample_and_kl
 from .laplace import Laplace
@@ -20,13 +21,16 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",
+    "Coupling",
     "Delta",
     "Distribution",
     "Estimate",
     "Flat",
+    "Flow",
     "Gaussian",
     "GaussianMixture",
     "Laplace",
+    "Planar",
     "StandardGaussian",
     "kl",
     "kl_at",

@@ -10,6 +10,7 @@ from ..random import Stream
 from .activity import Activity, active_units, activity
 from .ae import AE
 from .cvae import CVAE, PRIORS
+from .flow import FLOWS, FlowVAE
 from .hierarchical import HierarchicalVAE
 from .networks import ARCHITECTURES, critic
 from .vae import HEADS, LIKELIHOODS, VAE
@@ -20,12 +21,14 @@ __all__ = [
     "AE",
     "ARCHITECTURES",
     "CVAE",
+    "FLOWS",
     "HEADS",
     "LIKELIHOODS",
     "MODELS",
     "PRIORS",
     "VAE",
     "Activity",
+    "FlowVAE",
     "HierarchicalVAE",
     "VampVAE",
     "active_units",
@@ -40,7 +43,7 @@ __all__ = [
     "traversal",
 ]
 
-MODELS: dict[str, type[VAE]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "vamp": VampVAE}
+MODELS: dict[str, type[VAE]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "vamp": VampVAE, "flow": FlowVAE}
 
 
 def build(description: dict[str, Any], rng: Stream) -> Any:
