@@ -20,7 +20,7 @@ SIZES = {"tiny": ["--tiny"], "usual": [], "full": ["--full"]}
 SHARED = ("stage",)  # modules of the scripts, no scripts
 SECTIONS = {
     "What a VAE is": ("three_losses", "overlap", "gaps", "walks"),
-    "The bound": ("exact_posterior", "surgery", "iwae_table", "estimator_lab"),
+    "The bound": ("exact_posterior", "surgery", "iwae_table", "estimator_lab", "priors"),
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
     "What it is good for": ("anomaly", "restoration"),

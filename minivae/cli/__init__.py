@@ -11,7 +11,7 @@ from ..applications import SCORES
 from ..backend import BACKENDS, PRECISIONS, gpu, set_backend
 from ..data import NAMES
 from ..errors import MinivaeError, UsageError
-from ..models import ARCHITECTURES, HEADS, LIKELIHOODS, MODELS, PRIORS
+from ..models import ARCHITECTURES, FLOWS, HEADS, LIKELIHOODS, MODELS, PRIORS
 from ..nn import ACTIVATIONS
 from ..objectives import OBJECTIVES
 from ..training import OPTIMIZERS, TrainingConfig
@@ -122,7 +122,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--binarize", action="store_true", help="draw pixels 0 or 1 anew each epoch")
     group = p.add_argument_group("model")
     group.add_argument(
-        "--model", choices=list(MODELS), default="vae", help="a cvae takes labels for a condition, an ae has no prior, a gan no encoder"
+        "--model",
+        choices=list(MODELS),
+        default="vae",
+        help="a cvae takes labels for a condition, an ae has no prior, a vamp a mixture, a gan no encoder",
     )
     group.add_argument(
         "--arch", choices=(*ARCHITECTURES, "unet"), help="networks; gru and lstm read rows, unet is a diffusion's; default: dense"
@@ -137,6 +140,9 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--head", choices=HEADS, help="what the encoder predicts beside the mean; default: logvar")
     group.add_argument("--prior", dest="prior_kind", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
+    group.add_argument("--pseudo", type=int, metavar="M", help="of a vamp: pseudo-inputs that the prior is made of; default: 100")
+    group.add_argument("--flow", choices=FLOWS, help="of a flow: the maps that bend q(z|x); default: planar")
+    group.add_argument("--flow-layers", type=int, metavar="L", help="of a flow: how many maps; default: 4")
     group = p.add_argument_group("objective and optimizer")
     group.add_argument(
         "--objective",

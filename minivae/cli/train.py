@@ -70,7 +70,7 @@ def rate_sentence(run: Run, epochs: int | None) -> str:
 
 def model_of(options: argparse.Namespace) -> dict[str, Any]:
     """The model and the flags that are its arguments; UsageError for a flag of another one."""
-    flags = ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "prior_kind", "top")
+    flags = ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "prior_kind", "top", "pseudo")
     asked = {name: getattr(options, name) for name in flags if getattr(options, name) is not None}
     for name in asked:
         if not takes(options.model, name):

@@ -13,9 +13,11 @@ from .beta_binomial import BetaBinomial
 from .categorical import Categorical
 from .delta import Delta, Flat
 from .discretized_logistic import DiscretizedLogistic
+from .flows import Coupling, Flow, Planar
 from .gaussian import Gaussian, StandardGaussian
 from .kl import Estimate, kl, kl_at, kl_monte_carlo, kl_terms, kl_terms_at, register_kl, register_kl_at, sample_and_kl
 from .laplace import Laplace
+from .mixture import GaussianMixture
 from .noisy_levels import NoisyLevels
 
 __all__ = [
@@ -24,14 +26,18 @@ __all__ = [
     "BetaBinomial",
     "Categorical",
     "ContinuousBernoulli",
+    "Coupling",
     "Delta",
     "DiscretizedLogistic",
     "Distribution",
     "Estimate",
     "Flat",
+    "Flow",
     "Gaussian",
+    "GaussianMixture",
     "Laplace",
     "NoisyLevels",
+    "Planar",
     "StandardGaussian",
     "kl",
     "kl_at",

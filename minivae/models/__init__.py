@@ -12,17 +12,20 @@ from .ae import AE
 from .classifier import Classifier
 from .cvae import CVAE, PRIORS
 from .diffusion import Diffusion
+from .flow import FLOWS, FlowVAE
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
 from .networks import ARCHITECTURES, critic
 from .vae import HEADS, VAE
+from .vamp import VampVAE
 from .walks import attribute_direction, lerp, slerp, traversal
 
 __all__ = [
     "AE",
     "ARCHITECTURES",
     "CVAE",
+    "FLOWS",
     "GAN",
     "HEADS",
     "LIKELIHOODS",
@@ -32,7 +35,9 @@ __all__ = [
     "Activity",
     "Classifier",
     "Diffusion",
+    "FlowVAE",
     "HierarchicalVAE",
+    "VampVAE",
     "active_units",
     "activity",
     "attribute_direction",
@@ -45,7 +50,16 @@ __all__ = [
     "traversal",
 ]
 
-MODELS: dict[str, type[Module]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "gan": GAN, "diffusion": Diffusion}
+MODELS: dict[str, type[Module]] = {
+    "vae": VAE,
+    "ae": AE,
+    "cvae": CVAE,
+    "hierarchical": HierarchicalVAE,
+    "vamp": VampVAE,
+    "flow": FlowVAE,
+    "gan": GAN,
+    "diffusion": Diffusion,
+}
 
 
 def build(description: dict[str, Any], rng: Stream) -> Any:
