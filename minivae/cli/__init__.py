@@ -124,8 +124,9 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--model",
         choices=list(MODELS),
+        metavar="NAME",
         default="vae",
-        help="a cvae takes labels for a condition, an ae has no prior, a vamp a mixture, a gan no encoder",
+        help=f"{', '.join(MODELS)}: a cvae takes labels for a condition, a vamp has a mixture for a prior, a gan no encoder; default: vae",
     )
     group.add_argument(
         "--arch", choices=(*ARCHITECTURES, "unet"), help="networks; gru and lstm read rows, unet is a diffusion's; default: dense"

@@ -70,13 +70,26 @@ def rate_sentence(run: Run, epochs: int | None) -> str:
 
 def model_of(options: argparse.Namespace) -> dict[str, Any]:
     """The model and the flags that are its arguments; UsageError for a flag of another one."""
-    flags = ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "prior_kind", "top", "pseudo")
+    flags = (
+        "arch",
+        "hidden",
+        "channels",
+        "latent",
+        "activation",
+        "likelihood",
+        "head",
+        "prior_kind",
+        "top",
+        "pseudo",
+        "flow",
+        "flow_layers",
+    )
     asked = {name: getattr(options, name) for name in flags if getattr(options, name) is not None}
     for name in asked:
         if not takes(options.model, name):
             having = [other for other in MODELS if takes(other, name)]
             raise UsageError(
-                f"--{name.removesuffix('_kind')} is an argument of the model {', '.join(having)}, and the model is {options.model}; "
+                f"--{name.removesuffix('_kind').replace('_', '-')} is an argument of the model {', '.join(having)}, and the model is {options.model}; "
                 "leave it out, or choose another --model"
             )
     return {"model": options.model} | asked
