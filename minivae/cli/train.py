@@ -88,8 +88,9 @@ def model_of(options: argparse.Namespace) -> dict[str, Any]:
     for name in asked:
         if not takes(options.model, name):
             having = [other for other in MODELS if takes(other, name)]
+            flag = name.removesuffix("_kind").replace("_", "-")
             raise UsageError(
-                f"--{name.removesuffix('_kind').replace('_', '-')} is an argument of the model {', '.join(having)}, and the model is {options.model}; "
+                f"--{flag} is an argument of the model {', '.join(having)}, and the model is {options.model}; "
                 "leave it out, or choose another --model"
             )
     return {"model": options.model} | asked
