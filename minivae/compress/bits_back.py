@@ -92,7 +92,7 @@ class BitsBack:
 
     story: Any = VAE  # the models that it codes with
 
-    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 16):
+    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 20):
         if type(model) is not self.story:
             raise UsageError(f"{type(self).__name__} codes with a {self.story.__name__}, and this is a {type(model).__name__}")
         if model.likelihood not in PIXELS:
