@@ -49,6 +49,8 @@ MODELS = [
     {"model": "vae", "likelihood": "gaussian"},
     {"model": "vae", "likelihood": "laplace", "activation": "elu"},
     {"model": "vae", "likelihood": "continuous_bernoulli"},
+    {"model": "vae", "likelihood": "beta_binomial"},
+    {"model": "vae", "likelihood": "discretized_logistic"},
     {"model": "vae", "arch": "conv", "channels": [3], "hidden": [5]},
     {"model": "vae", "arch": "gru", "hidden": [5]},
     {"model": "vae", "arch": "lstm", "hidden": [5]},
