@@ -111,9 +111,9 @@ stage.claim(f"the file is {100 * (1 - len(file) / best):.0f}% smaller than the b
 
 kilo = 1 / 8000
 parts = {
-    "pixels, given z": np.array([np.mean([t["reconstruction"] for t in nats]) / math.log(2) * n * kilo]),
-    "latents, less bits back": np.array([np.mean([t["kl"] for t in nats]) / math.log(2) * n * kilo]),
-    "initial bits": np.array([initial * kilo]),
+    "pixels": np.array([np.mean([t["reconstruction"] for t in nats]) / math.log(2) * n * kilo]),
+    "latents": np.array([np.mean([t["kl"] for t in nats]) / math.log(2) * n * kilo]),
+    "initial": np.array([initial * kilo]),
     "header": np.array([header.size / 1000]),
 }
 total = sum(part.sum() for part in parts.values())
@@ -123,7 +123,7 @@ stage.claim(
 )
 others = [name for name in sizes if name != "bits back"]
 columns = {name: np.concatenate([part, np.zeros(len(others))]) for name, part in parts.items()}
-columns["another compressor"] = np.array([0.0, *(sizes[name] / 1000 for name in others)])
+columns["others"] = np.array([0.0, *(sizes[name] / 1000 for name in others)])
 stage.save(
     plots.stacked_bars(["bits back", *others], columns, f"{n:,} binary digits, the model not counted", "kilobytes"),
     asked.out / "bits_back.png",

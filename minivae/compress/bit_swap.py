@@ -32,7 +32,7 @@ class BitSwap(BitsBack):
 
     story = HierarchicalVAE
 
-    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 16):
+    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 20):
         super().__init__(model, latent_bits, posterior_bits, pixel_bits)
         self.upwards, self.downwards = Portable(model.upwards, "upwards"), Portable(model.downwards, "downwards")
         self.networks += [self.upwards, self.downwards]

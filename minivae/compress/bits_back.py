@@ -92,7 +92,7 @@ class BitsBack:
 
     story: Any = VAE  # the models that it codes with
 
-    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 16):
+    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 20):
         if type(model) is not self.story:
             raise UsageError(f"{type(self).__name__} codes with a {self.story.__name__}, and this is a {type(model).__name__}")
         if model.likelihood not in PIXELS:
@@ -232,10 +232,11 @@ class BitsBack:
             if t % chunk == 0:  # the encoder looks at many images at once
                 some = pixels[:n, t : t + chunk]
                 ahead = [a.reshape(*some.shape[:2], -1) for a in self.posterior(some.reshape(-1, self.size))]
+                noise = self._noise(items[:n], t, some.shape[1])
             x = np.ascontiguousarray(pixels[:n, t])
             means, inverses = (np.ascontiguousarray(a[:n, t % chunk]) for a in ahead)
             group.make_room(self.size + 2 * self.latent)
-            self.append(coder, group.first(n), group.lows[:n], (means, inverses), self._noise(items[:n], t), x)
+            self.append(coder, group.first(n), group.lows[:n], (means, inverses), noise[:n, t % chunk], x)
             if lengths is not None:
                 trace.append(group_bits(group))
         if lengths is not None:
@@ -274,10 +275,13 @@ class BitsBack:
         if (heads < LOW).any():
             raise DataError(f"block {items[int((heads < LOW).argmax())][1]} has no state: the file was altered")
         pixels = np.empty((len(items), count, self.size), np.uint8)
+        chunk = max(1, BLOCK // len(items))
         for t in reversed(range(count)):
+            if t == count - 1 or t % chunk == chunk - 1:
+                noise = self._noise(items, t - t % chunk, chunk)
             group.make_room(self.latent)
             state = group.first(len(items))
-            for x in self.take(coder, state, self._noise(items, t)):
+            for x in self.take(coder, state, noise[:, t % chunk]):
                 if group.sizes.min() < 0:
                     number = items[int(group.sizes.argmin())][1]
                     raise DataError(f"block {number} ends before its images do: the file was cut or altered")
@@ -290,10 +294,11 @@ class BitsBack:
                 raise DataError(f"block {number} does not decode to the images that were coded: the file was altered")
         return list(pixels)
 
-    def _noise(self, items: Sequence[tuple[Any, int]], image: int) -> np.ndarray:
-        """For the image of that number in each block.     -> (blocks, latents) uint64 below 2^posterior_bits"""
+    def _noise(self, items: Sequence[tuple[Any, int]], image: int, count: int) -> np.ndarray:
+        """For so many images from that number on, in each block.     -> (blocks, count, latents) uint64 below 2^posterior_bits"""
         start = np.array([number << 32 for _, number in items], np.uint64)[:, None] + np.uint64(image * self.latent)
-        return splitmix(start + np.arange(self.latent, dtype=np.uint64)) >> np.uint64(64 - self.posterior_bits)
+        found = splitmix(start + np.arange(count * self.latent, dtype=np.uint64)) >> np.uint64(64 - self.posterior_bits)
+        return found.reshape(len(items), count, self.latent)
 
 
 def initial_words(block: int, count: int) -> np.ndarray:

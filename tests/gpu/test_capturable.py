@@ -49,6 +49,8 @@ MODELS = [
     {"model": "vae", "likelihood": "gaussian"},
     {"model": "vae", "likelihood": "laplace", "activation": "elu"},
     {"model": "vae", "likelihood": "continuous_bernoulli"},
+    {"model": "vae", "likelihood": "beta_binomial"},
+    {"model": "vae", "likelihood": "discretized_logistic"},
     {"model": "vae", "arch": "conv", "channels": [3], "hidden": [5]},
     {"model": "vae", "arch": "gru", "hidden": [5]},
     {"model": "vae", "arch": "lstm", "hidden": [5]},
@@ -87,7 +89,7 @@ class GivenNoise:
 )
 def test_a_loss_and_its_gradients_can_be_captured(monkeypatch, description, objective):
     model = build({"image_shape": (8, 8, 1), "latent": 3, "hidden": [6]} | description, Stream(0))
-    x = Stream(1).uniform((4, 8, 8, 1))
+    x = np.rint(255 * Stream(1).uniform((4, 8, 8, 1))) / np.float32(255)
     labels = np.array([0, 2, 1, 1]) if description["model"] == "cvae" else None
 
     def step(x, labels, noise):

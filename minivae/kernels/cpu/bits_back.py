@@ -249,11 +249,23 @@ def pop_levels(heads, words, sizes, first, second, kind, table, r, pixels):
 
 @kernel(exact=True)
 def product(a, w, y):
-    """y += a w, of integers in float64 whose sums are exact.     (N, I), (I, O), (N, O).  Row by row, since many of a are 0: dark pixels,
-    units that a relu has switched off; no BLAS, whose threads would contend with those that blocks are shared out to."""
+    """y += a w, of integers in float64 whose sums are exact.     (N, I), (I, O), (N, O).  Row by row, four rows of w at a time, and only
+    those that count: many of a are 0, dark pixels and units that a relu has switched off.  No BLAS, whose threads would contend with
+    those that blocks are shared out to."""
+    some, width = np.empty(a.shape[1], np.int64), w.shape[1]
     for i in range(a.shape[0]):
+        n, out = 0, y[i]
         for k in range(a.shape[1]):
-            v = a[i, k]
-            if v != 0.0:
-                for j in range(w.shape[1]):
-                    y[i, j] += v * w[k, j]
+            if a[i, k] != 0.0:
+                some[n] = k
+                n += 1
+        whole = n - n % 4
+        for s in range(0, whole, 4):
+            v0, v1, v2, v3 = a[i, some[s]], a[i, some[s + 1]], a[i, some[s + 2]], a[i, some[s + 3]]
+            w0, w1, w2, w3 = w[some[s]], w[some[s + 1]], w[some[s + 2]], w[some[s + 3]]
+            for j in range(width):
+                out[j] += (v0 * w0[j] + v1 * w1[j]) + (v2 * w2[j] + v3 * w3[j])
+        for s in range(whole, n):
+            v, row = a[i, some[s]], w[some[s]]
+            for j in range(width):
+                out[j] += v * row[j]
