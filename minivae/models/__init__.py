@@ -15,6 +15,7 @@ from .hierarchical import HierarchicalVAE
 from .networks import ARCHITECTURES, critic
 from .vae import HEADS, LIKELIHOODS, VAE
 from .vamp import VampVAE
+from .vq import VQVAE, Codebook, perplexity
 from .walks import attribute_direction, lerp, slerp, traversal
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "MODELS",
     "PRIORS",
     "VAE",
+    "VQVAE",
     "Activity",
+    "Codebook",
     "FlowVAE",
     "HierarchicalVAE",
     "VampVAE",
@@ -39,11 +42,20 @@ __all__ = [
     "critic",
     "describe",
     "lerp",
+    "perplexity",
     "slerp",
     "traversal",
 ]
 
-MODELS: dict[str, type[VAE]] = {"vae": VAE, "ae": AE, "cvae": CVAE, "hierarchical": HierarchicalVAE, "vamp": VampVAE, "flow": FlowVAE}
+MODELS: dict[str, type[VAE]] = {
+    "vae": VAE,
+    "ae": AE,
+    "cvae": CVAE,
+    "hierarchical": HierarchicalVAE,
+    "vamp": VampVAE,
+    "flow": FlowVAE,
+    "vq": VQVAE,
+}
 
 
 def build(description: dict[str, Any], rng: Stream) -> Any:

@@ -8,6 +8,7 @@ from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
 from .iwae import Iwae, iwae
 from .tc import Parts, TotalCorrelation, minibatch_parts
+from .vq import VectorQuantization
 
 __all__ = [
     "OBJECTIVES",
@@ -22,6 +23,7 @@ __all__ = [
     "Progress",
     "Terms",
     "TotalCorrelation",
+    "VectorQuantization",
     "as_objective",
     "elbo",
     "iwae",
@@ -33,4 +35,6 @@ __all__ = [
     "trained",
 ]
 
-OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Denoising)}
+OBJECTIVES: dict[str, type[Objective]] = {
+    o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Denoising, VectorQuantization)
+}
