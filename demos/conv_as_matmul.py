@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+import stage
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from peak import in_a_process
@@ -165,7 +166,7 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(8, 5), facecolor="white", layout="constrained")
     draw_layers(list(figure.subplots(1, 2, sharey=True)), [name for name, *_ in LAYERS], times, sizes)
-    figure.savefig(chosen.out / "conv_as_matmul.png", dpi=120)
+    stage.save(figure, chosen.out / "conv_as_matmul.png")
 
 
 if __name__ == "__main__":

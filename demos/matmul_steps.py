@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+import stage
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from peak import in_a_process, innermost
@@ -294,7 +295,7 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(8, 4.6), facecolor="white", layout="constrained")
     draw_ladder(figure.add_subplot(), rows, peaks, sizes[-1])
-    figure.savefig(chosen.out / "matmul_steps.png", dpi=120)
+    stage.save(figure, chosen.out / "matmul_steps.png")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import stage
 from matplotlib.figure import Figure
 
 from minivae.kernels.cpu.cache import cpu
@@ -65,7 +66,7 @@ def main() -> None:
         rates[name] = peak(threads, 0.01 if chosen.tiny else 0.5)
         print(f"{name}: {rates[name]:.0f} GFLOP/s")
     chosen.out.mkdir(parents=True, exist_ok=True)
-    draw(rates).savefig(chosen.out / "peak.png", dpi=120)
+    stage.save(draw(rates), chosen.out / "peak.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What every demo shares: its command line, the digits, training with a bar, and claims that may fail."""
 
 import argparse
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -68,9 +69,12 @@ def fit(
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Write a figure, and say so."""
+    """Write a figure, and say so; a notebook shows it."""
     figure.savefig(file, dpi=150)
     print(f"wrote {file}")
+    python = sys.modules.get("IPython")
+    if python and python.get_ipython():
+        python.display.display(python.display.Image(str(file)))
 
 
 def claim(text: str, holds: bool) -> None:

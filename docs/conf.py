@@ -13,7 +13,7 @@ os.environ |= {"COLUMNS": "110", "NO_COLOR": "1", "TQDM_DISABLE": "1"}
 from minivae.version import VERSION  # noqa: E402
 
 project, author, release, version = "minivae", "the authors of minivae", VERSION, VERSION
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_gallery.gen_gallery", "builders", "gallery"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_gallery.gen_gallery", "builders", "gallery", "live"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
@@ -31,7 +31,7 @@ sphinx_gallery_conf = {
     "reset_modules": (),
     "run_stale_examples": True,  # the library may have changed
     "abort_on_example_error": True,
-    "notebook_extensions": set(),
+    "notebook_extensions": {".py"},
     "download_all_examples": False,
     "inspect_global_variables": False,
     "write_computation_times": False,

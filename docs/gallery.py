@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import notebooks
 from PIL import Image
 
 from minivae.errors import UsageError
@@ -23,6 +24,8 @@ SECTIONS = {
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
     "What it is good for": ("anomaly", "restoration", "codebook"),
+    "Rivals": ("gan_game", "rivals"),
+    "Compression": ("bits_back",),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 
@@ -79,13 +82,17 @@ def index() -> str:
 
 
 def tidy(app: Any, page: str, source: list[str]) -> None:
-    """Sphinx-Gallery's pages without the notes on downloads (most scripts need stage.py too), and figures/ as the folder of the figures."""
+    """Sphinx-Gallery's pages with a link to the notebook instead of notes on downloads, and figures/ as the folder of figures."""
     text = source[0]
     if page == "demos/index":
         source[0] = text.partition(".. raw:: html")[0].replace(":orphan:", "") + index()
     elif page.startswith("demos/"):
         text = text[text.index("\n.. rst-class:: sphx-glr-example-title") :].partition("\n.. _sphx_glr_download_")[0]
-        source[0] = text.replace(str(FIGURES / page.removeprefix("demos/")), "figures")
+        name = page.removeprefix("demos/")
+        if (HERE / f"{page}.ipynb").exists():
+            notebooks.complete_file(HERE / f"{page}.ipynb", DEMOS / f"{name}.py")
+            text += f"\n:download:`This page as a notebook <{name}.ipynb>`\n"
+        source[0] = text.replace(str(FIGURES / name), "figures")
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -8,12 +8,15 @@ import numpy as np
 from .errors import ShapeError, UsageError
 from .tensor import Tensor
 
+FEW = 64  # numbers that are copied faster than they are summed
 SAMPLE = 1024  # numbers of a large array that are looked at
 
 
-def look_of(a: np.ndarray) -> int:
-    """A checksum: of all numbers of a small array, of about a thousand spread evenly over a large one.  An array that was filled anew, or
-    stepped by an optimizer, has another; one element that was changed among a million may not."""
+def look_of(a: np.ndarray) -> int | bytes:
+    """A checksum, or the very numbers if they are few: of all numbers of a small array, of about a thousand spread evenly over a large one.
+    An array that was filled anew, or stepped by an optimizer, has another; one element that was changed among a million may not."""
+    if a.size <= FEW:
+        return a.tobytes()
     if a.size > SAMPLE:
         a = a.reshape(-1)[:: a.size // SAMPLE] if a.flags.c_contiguous else a[tuple([slice(None, None, -(-n // 32)) for n in a.shape])]
     try:

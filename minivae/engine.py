@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 FLOAT32 = np.dtype(np.float32)
-ndarray = np.ndarray
+ndarray, generic = np.ndarray, np.generic
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
 
@@ -123,7 +123,7 @@ class Op:
             shapes = ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "dtype") else repr(a) for a in arrays)
             told = "".join(f", {name}={value!r}" for name, value in options.items())
             raise ShapeError(f"{self.name}: {error}; it was given {shapes}{told}") from error
-        if isinstance(value, np.generic):
+        if type(value) is not ndarray and isinstance(value, generic):
             value = np.asarray(value)  # NumPy reduces to scalars, not to 0-d arrays
         if tracked and _recording.get():
             tensor = _made(value, self, vjp, saved, tuple(parents))
@@ -228,6 +228,8 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
         parents = tensor.parents
         if tensor.op.takes_needs:
             parts = run(tensor.vjp, g, *tensor.saved, needs=[p is not None and p in path for p in parents])
+        elif run is _call:
+            parts = tensor.vjp(g, *tensor.saved)
         else:
             parts = run(tensor.vjp, g, *tensor.saved)
         if type(parts) is not tuple or len(parts) != len(parents):
@@ -239,7 +241,7 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
                 check_shape(tensor, parent, part)
                 part = run(unbroadcast, part, parent.data.shape)
             total[parent] = run(_sum, total[parent], part) if parent in total else part
-    return [_array(total[p], p.data) if p in total else xp(p.data).zeros_like(p.data) for p in params]
+    return [_array(total[p], p.data) if p in total else run(_zeros, p.data) for p in params]
 
 
 def _between(loss: Tensor, wanted: set[Tensor]) -> tuple[set[Tensor], list[Tensor]]:
@@ -268,6 +270,11 @@ _number = attrgetter("number")
 def _array(g: Any, like: Array) -> Array:
     """g, or the 0-d array of a NumPy scalar."""
     return xp(like).asarray(g) if isinstance(g, np.generic) else g
+
+
+def _zeros(a: Array) -> Array:
+    """The gradient of what the loss does not depend on; part of a recorded step, as others are."""
+    return xp(a).zeros_like(a)
 
 
 def _sum(a: Any, b: Any) -> Any:

@@ -57,6 +57,18 @@ def sample(model: Any, rng: Stream, n: int, labels: np.ndarray | None = None) ->
     return decode_mean(model, sample_prior(model, rng, n, labels), labels)
 
 
+def features(classifier: Any, x: np.ndarray) -> np.ndarray:
+    """What a classifier sees in images, to judge others by.     (N, ...) -> (N, width)"""
+    need(classifier, "features", "features of images")
+    return by_parts(classifier, lambda model, x: model.features(like(model, to_float(x))), np.asarray(x), None)
+
+
+def classify(classifier: Any, x: np.ndarray) -> np.ndarray:
+    """The likeliest class of each image.     (N, ...) -> (N,) integers"""
+    need(classifier, "logits", "classes of images")
+    return by_parts(classifier, lambda model, x: model.logits(like(model, to_float(x))), np.asarray(x), None).argmax(axis=1)
+
+
 def interpolate(
     model: Any, first: np.ndarray, last: np.ndarray, steps: int = 11, labels: tuple[np.ndarray, np.ndarray] | None = None
 ) -> np.ndarray:

@@ -16,15 +16,26 @@ OPS: dict[str, Any] = {}  # every Op, by its name
 _next_number = count(1).__next__
 
 
-def _method(name: str, swapped: bool = False) -> Callable[..., Any]:
+def _method(name: str) -> Callable[..., Any]:
     """A method of Tensor that calls the op of that name; the ops stand in a room above this one."""
 
     def method(*inputs: Any, **options: Any) -> Any:
-        return OPS[name](*(inputs[::-1] if swapped else inputs), **options)
+        return OPS[name](*inputs, **options)
 
     method.__name__ = name
     method.__doc__ = f"ops.{name} of this tensor; see there."
     return method
+
+
+def _operator(name: str, swapped: bool = False) -> Callable[[Any, Any], Any]:
+    """The same of two inputs, in a loop of small ops a tenth faster."""
+
+    def operator(self: Any, other: Any) -> Any:
+        return OPS[name](other, self) if swapped else OPS[name](self, other)
+
+    operator.__name__ = name
+    operator.__doc__ = f"ops.{name} of this tensor and another; see there."
+    return operator
 
 
 def _comparison(name: str) -> Callable[[Any, Any], Any]:
@@ -68,25 +79,25 @@ class Tensor:
         self.parents: tuple[Tensor | None, ...] = ()  # None where an input was a constant
         self.held: tuple = ()  # saved arrays that others hold too, and what they looked like
 
-    __add__ = _method("add")
-    __radd__ = _method("add", swapped=True)
-    __sub__ = _method("subtract")
-    __rsub__ = _method("subtract", swapped=True)
-    __mul__ = _method("multiply")
-    __rmul__ = _method("multiply", swapped=True)
-    __truediv__ = _method("divide")
-    __rtruediv__ = _method("divide", swapped=True)
-    __matmul__ = _method("matmul")
-    __rmatmul__ = _method("matmul", swapped=True)
+    __add__ = _operator("add")
+    __radd__ = _operator("add", swapped=True)
+    __sub__ = _operator("subtract")
+    __rsub__ = _operator("subtract", swapped=True)
+    __mul__ = _operator("multiply")
+    __rmul__ = _operator("multiply", swapped=True)
+    __truediv__ = _operator("divide")
+    __rtruediv__ = _operator("divide", swapped=True)
+    __matmul__ = _operator("matmul")
+    __rmatmul__ = _operator("matmul", swapped=True)
     __neg__ = _method("negative")
-    __pow__ = _method("power")
-    __getitem__ = _method("getitem")
+    __pow__ = _operator("power")
+    __getitem__ = _operator("getitem")
     sum = _method("sum")
     mean = _method("mean")
     max = _method("max")
     min = _method("min")
     __abs__ = _method("absolute")
-    __rpow__ = _method("power", swapped=True)
+    __rpow__ = _operator("power", swapped=True)
     exp = _method("exp")
     expm1 = _method("expm1")
     log = _method("log")

@@ -12,9 +12,11 @@ from minivae import ShapeError, Stream, Tensor, UsageError, gradients, ops
 from minivae.distributions import (
     Autoregressive,
     Bernoulli,
+    BetaBinomial,
     Categorical,
     ContinuousBernoulli,
     Delta,
+    DiscretizedLogistic,
     Distribution,
     Flat,
     Gaussian,
@@ -58,6 +60,8 @@ EVERY = {  # name -> (distribution, batch shape, event shape)
     "continuous bernoulli": (ContinuousBernoulli(A), (4, 2), (3,)),
     "categorical": (Categorical(A), (4, 2), ()),
     "laplace": (Laplace(A[0], B), (4, 2), (3,)),
+    "beta-binomial": (BetaBinomial(A, B, 2), (4,), (2, 3)),
+    "discretized logistic": (DiscretizedLogistic(0.5 + A[0] / 9, B / 9 - 2), (4, 2), (3,)),
     "delta": (Delta(A), (4, 2), (3,)),
     "two layers": (linked(), (4,), (3,)),
 }

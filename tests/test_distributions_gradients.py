@@ -8,10 +8,21 @@ import pytest
 from numpy.testing import assert_allclose
 
 from minivae import Stream, Tensor, gradients
-from minivae.distributions import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian, kl
+from minivae.distributions import (
+    Bernoulli,
+    BetaBinomial,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Laplace,
+    StandardGaussian,
+    kl,
+)
 
 rng = np.random.default_rng(20)
 labels = rng.integers(0, 4, (3, 2))
+pixels = np.array([[0, 1, 254], [255, 17, 128], [0, 255, 0], [3, 2, 1]]) / 255
 
 
 def normal(*shape):
@@ -41,6 +52,12 @@ CASES = {  # name -> (function of Tensors, their values)
     "bernoulli, extreme": (lambda l, x: Bernoulli(l).log_prob(x), [logits_everywhere, gray(4, 3)]),
     "continuous bernoulli": (lambda l, x: ContinuousBernoulli(l).log_prob(x), [normal(4, 3) * 5, gray(2, 4, 3)]),
     "continuous bernoulli, extreme": (lambda l, x: ContinuousBernoulli(l).log_prob(x), [logits_everywhere, gray(4, 3)]),
+    "beta-binomial": (lambda a, b: BetaBinomial(a, b).log_prob(pixels), [normal(4, 3), normal(4, 3)]),
+    "beta-binomial, mean": (lambda a, b: BetaBinomial(a, b).mean, [normal(4, 3), normal(4, 3)]),
+    "beta-binomial, entropy": (lambda a, b: BetaBinomial(a, b, levels=5).entropy(), [normal(4, 3), normal(4, 3)]),
+    "discretized logistic": (lambda m, s: DiscretizedLogistic(m, s).log_prob(pixels), [gray(4, 3), normal(4, 3) - 3]),
+    "discretized logistic, mean": (lambda m, s: DiscretizedLogistic(m, s, levels=7).mean, [gray(4, 3), normal(4, 3) - 3]),
+    "discretized logistic, entropy": (lambda m, s: DiscretizedLogistic(m, s, levels=7).entropy(), [gray(4, 3), normal(4, 3)]),
     "categorical": (lambda l: Categorical(l).log_prob(labels), [normal(3, 2, 4) * 3]),
     "categorical, probabilities": (lambda l: Categorical(l).probabilities, [normal(3, 2, 4)]),
     "kl against N(0, I)": (lambda m, l: kl(Gaussian(m, l), StandardGaussian()), [normal(4, 3), normal(4, 3)]),

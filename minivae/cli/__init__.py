@@ -17,7 +17,7 @@ from ..objectives import OBJECTIVES
 from ..training import OPTIMIZERS, TrainingConfig
 from ..training.schedules import SCHEDULES
 from ..version import VERSION
-from . import bench, explore, info, look, proof, restore, score, train
+from . import bench, compress, explore, info, look, proof, restore, score, train
 
 EPILOG = """examples:
   minivae train mnist --latent 2 --out runs/map          a map of the digits and its manifold
@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     picture = argparse.ArgumentParser(add_help=False)
     picture.add_argument("--out", metavar="PNG", type=Path, help="picture to write; default: in the run's folder")
 
-    p = command("train", train.train_command, "train a VAE on a data set", where, source, seed)
+    p = command("train", train.train_command, "train a VAE, or another model, on a data set", where, source, seed)
     p.add_argument(
         "dataset",
         metavar="DATASET",
@@ -122,16 +122,23 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--binarize", action="store_true", help="draw pixels 0 or 1 anew each epoch")
     group = p.add_argument_group("model")
     group.add_argument(
-        "--model", choices=list(MODELS), default="vae", help="a cvae takes labels for a condition, an ae has no prior, a vamp a mixture"
+        "--model",
+        choices=list(MODELS),
+        default="vae",
+        help="a cvae takes labels for a condition, an ae has no prior, a vamp a mixture, a gan no encoder",
     )
-    group.add_argument("--arch", choices=ARCHITECTURES, default="dense", help="encoder and decoder; gru and lstm read rows")
-    group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="layers of the encoder; default: 400, else 256")
+    group.add_argument(
+        "--arch", choices=(*ARCHITECTURES, "unet"), help="networks; gru and lstm read rows, unet is a diffusion's; default: dense"
+    )
+    group.add_argument("--hidden", type=int, nargs="*", metavar="UNITS", help="layers of the encoder; default: 400, else 256; gan: 512 256")
     group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
-    group.add_argument("--latent", type=int, default=20, help="length of the latent vector z")
-    group.add_argument("--activation", choices=[a for a in ACTIVATIONS if a], default="relu", help="nonlinearity between layers")
-    group.add_argument("--likelihood", choices=LIKELIHOODS, default="bernoulli", help="p(x|z) of a pixel")
-    group.add_argument("--head", choices=HEADS, default="logvar", help="what the encoder predicts beside the mean")
-    group.add_argument("--prior", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
+    group.add_argument("--latent", type=int, help="length of the latent vector z; default: 20, hierarchical 30, gan 64")
+    group.add_argument("--activation", choices=[a for a in ACTIVATIONS if a], help="nonlinearity between layers; default: relu")
+    group.add_argument(
+        "--likelihood", choices=LIKELIHOODS, metavar="NAME", help=f"p(x|z) of a pixel: {', '.join(LIKELIHOODS)}; default: bernoulli"
+    )
+    group.add_argument("--head", choices=HEADS, help="what the encoder predicts beside the mean; default: logvar")
+    group.add_argument("--prior", dest="prior_kind", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
     group.add_argument("--pseudo", type=int, metavar="M", help="of a vamp: pseudo-inputs that the prior is made of; default: 100")
     group.add_argument("--flow", choices=FLOWS, help="of a flow: the maps that bend q(z|x); default: planar")
@@ -139,13 +146,19 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--groups", type=int, help="of a vq: vectors that a code is of; default: of 4 numbers each")
     group.add_argument("--entries", type=int, help="of a vq: vectors in its book; default: 64")
     group = p.add_argument_group("objective and optimizer")
-    group.add_argument("--objective", choices=list(OBJECTIVES), default="elbo", help="what is minimised")
+    group.add_argument(
+        "--objective",
+        choices=list(OBJECTIVES),
+        metavar="NAME",
+        help=f"what is minimised: {', '.join(OBJECTIVES)}; default: elbo, and what a gan or a diffusion is trained by",
+    )
     for name, users in settings().items():
         f = users[0][1]
-        defaults_of = ", ".join(f"{shown} {u.default:g}" for shown, u in users)
+        defaults_of = ", ".join(f"{shown} {u.default if isinstance(u.default, str) else format(u.default, 'g')}" for shown, u in users)
         group.add_argument(
             f"--{name.replace('_', '-')}",
             type=type(f.default),
+            choices=f.metadata["choices"],
             metavar=f.metadata["metavar"],
             help=f"{f.metadata['help']}; default: {defaults_of}",
         )
@@ -230,6 +243,25 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--serve", action="store_true", help="instead, show the run on 127.0.0.1 as it is trained")
     p.add_argument("--port", type=int, default=0, help="for --serve; 0: any that is free")
     p.add_argument("--no-open", dest="open", action="store_false", help="do not open a browser")
+    p = command(
+        "compress",
+        compress.compress_command,
+        "code images with a run's model, to the byte, in as many bits as its ELBO",
+        where,
+        source,
+        seed,
+    )
+    p.add_argument("folder", metavar="RUN", type=Path, help="folder of a run, of a VAE with a likelihood of bytes or of black and white")
+    p.add_argument(
+        "images", metavar="IMAGES", help="a folder of image files, or one; an .npy file of bytes; a data set by name: its test images"
+    )
+    p.add_argument("--out", metavar="FILE", type=Path, required=True, help="the file to write")
+    p.add_argument("--block", type=int, default=compress.BLOCK, help="images of a block, which can be read alone; larger ones save bytes")
+    p.add_argument("--binarize", action="store_true", help="first draw each pixel black or white, with its gray as the probability")
+    p = command("decompress", compress.decompress_command, "make the images again that a run's model has coded", where)
+    p.add_argument("folder", metavar="RUN", type=Path, help="folder of the run that coded them")
+    p.add_argument("file", metavar="FILE", type=Path, help="what minivae compress wrote")
+    p.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder for PNG files, or the name of an .npy file")
     p = command("bench", bench.bench_command, "time a training step of six VAEs on this machine's CPU")
     names = list(bench.WORKLOADS)
     p.add_argument("--workload", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}; default: all")

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from .. import inference
 from ..data import Dataset, load, to_float
+from ..distributions import StandardGaussian
 from ..errors import UsageError
 from ..evaluate import active_units
 from ..random import Stream
@@ -27,7 +28,7 @@ def draw(run: Run, data: Dataset) -> None:
     write_samples(run, run.folder / "samples.png", 100, 0)
     if run.metrics:
         write_figure(run.folder / "losses.png", plots.loss_curves(run.metrics))
-    if run.model.latent == 2 and hasattr(run.model, "encode"):
+    if hasattr(run.model, "encode") and getattr(run.model, "latent", None) == 2:
         count = min(len(data.test_images), 5000)
         labels = None if data.test_labels is None else data.test_labels[:count]
         means = inference.encode_mean(run.model, data.test_images[:count], labels)
@@ -60,7 +61,8 @@ def prior_samples(run: Run, count: int, seed: int, label: int | None = None) -> 
     if not hasattr(model, "condition"):
         if label is not None:
             raise UsageError(f"--label is {label}, but the model has no condition; train one with --model cvae")
-        return inference.sample(model, rng, count), "decoded samples of the prior, z ~ N(0, I)"
+        known = hasattr(model, "encode") or type(model.prior) is StandardGaussian
+        return inference.sample(model, rng, count), f"decoded samples of the prior{', z ~ N(0, I)' if known else ''}"
     classes = model.condition_size
     if label is not None and not 0 <= label < classes:
         raise UsageError(f"--label is {label}; the model knows 0 to {classes - 1}")
@@ -141,6 +143,17 @@ def evaluate_command(options: argparse.Namespace, device: str | None) -> None:
     need(options.samples, 1, "--samples")
     run = Run.open(options.folder, device)
     model, data = run.model, data_of(run, options)
+    if not hasattr(model, "encode"):
+        objective = type(run.trainer.objective).__name__
+        print(f"{data.name}, {len(data.test_images):,} test images, after {run.epochs_done} epochs; what {objective} reports")
+        found = run.trainer.evaluate(data.test_images, labels_for(run, data), size=len(data.train_images))
+        for name, value in found.items():
+            print(f"  {name:16s} {value:9.3f}")
+        if {"reconstruction", "kl"} <= set(found):
+            bound = found["reconstruction"] + found["kl"]
+            bits = bound / np.log(2) / np.prod(data.image_shape)
+            print(f"  {'bound':16s} {bound:9.3f}   (-log p(x) is less; {bits:.4f} bits per dimension)")
+        return
     images, count, labels = data.test_images, min(options.count, len(data.test_images)), labels_for(run, data)
     binary = run.trainer.config.binarize
 

@@ -1,6 +1,7 @@
 """minivae train and minivae resume."""
 
 import argparse
+import inspect
 import sys
 import time
 from dataclasses import fields
@@ -12,7 +13,8 @@ from tqdm import tqdm
 from ..data import NAMES, Dataset, load
 from ..errors import UsageError
 from ..kernels.cpu import jit
-from ..objectives import OBJECTIVES, Objective
+from ..models import MODELS
+from ..objectives import OBJECTIVES, Objective, default_objective
 from ..runs import Run
 from ..training import TrainingConfig
 from ..training.schedules import learning_rate
@@ -26,19 +28,15 @@ def train_command(options: argparse.Namespace, device: str | None) -> None:
     prepare = {"size": options.size, "mode": options.mode, "background": options.background, "label": options.label_column}
     prepare = {name: value for name, value in (prepare | {"standardize": options.standardize or None}).items() if value is not None}
     data = load(options.dataset, options.data_dir, **prepare)
-    model = {name: getattr(options, name) for name in ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "model")}
-    model |= {
-        name: value
-        for name, value in (("prior_kind", options.prior), ("top", options.top), ("pseudo", options.pseudo))
-        if value is not None
-    }
+    model = model_of(options)
     known = data.name in NAMES
     source = {"name_or_path": data.name if known else str(Path(options.dataset).absolute())} | prepare
     if options.data_dir is not None:
         source["data_dir"] = str(Path(options.data_dir).absolute())
-    folder = options.out or Path("runs") / "-".join(
-        [Path(data.name).stem, *([] if options.model == "vae" else [options.model]), options.arch, f"z{options.latent}"]
-    )
+    arch, latent = (model.get(name, default_of(options.model, name)) for name in ("arch", "latent"))
+    kind = [] if options.model == "vae" else [options.model]
+    named = [*([] if arch is None else [arch]), *([] if latent is None else [f"z{latent}"])]
+    folder = options.out or Path("runs") / "-".join([Path(data.name).stem, *kind, *named])
     run = Run.start(folder, data, model, training, source, device or "cpu", objective)
     with Report(run, data, options) as report:
         run.train(data, report.step, report.epoch)
@@ -70,16 +68,50 @@ def rate_sentence(run: Run, epochs: int | None) -> str:
     )
 
 
+def model_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The model and the flags that are its arguments; UsageError for a flag of another one."""
+    flags = ("arch", "hidden", "channels", "latent", "activation", "likelihood", "head", "prior_kind", "top", "pseudo")
+    asked = {name: getattr(options, name) for name in flags if getattr(options, name) is not None}
+    for name in asked:
+        if not takes(options.model, name):
+            having = [other for other in MODELS if takes(other, name)]
+            raise UsageError(
+                f"--{name.removesuffix('_kind')} is an argument of the model {', '.join(having)}, and the model is {options.model}; "
+                "leave it out, or choose another --model"
+            )
+    return {"model": options.model} | asked
+
+
+def parameters_of(model: str) -> dict[str, inspect.Parameter]:
+    """The arguments of a model by name; of a class that hands options on, its base's besides."""
+    found: dict[str, inspect.Parameter] = {}
+    for kind in MODELS[model].__mro__:
+        own = inspect.signature(kind).parameters
+        found = dict(own) | found
+        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
+            break
+    return found
+
+
+def takes(model: str, name: str) -> bool:
+    return name in parameters_of(model)
+
+
+def default_of(model: str, name: str) -> Any:
+    return parameters_of(model)[name].default if takes(model, name) else None
+
+
 def objective_of(options: argparse.Namespace) -> Objective:
     """The objective and the flags that are its fields; UsageError for a flag of another one."""
-    kind = OBJECTIVES[options.objective]
+    chosen = options.objective or default_objective(options.model).name
+    kind = OBJECTIVES[chosen]
     own = {f.name for f in fields(kind)}
     every = sorted({f.name for other in OBJECTIVES.values() for f in fields(other)})
     asked = {name: getattr(options, name) for name in every if getattr(options, name) is not None}
     for name in asked.keys() - own:
         having = [other for other, k in OBJECTIVES.items() if name in {f.name for f in fields(k)}]
         raise UsageError(
-            f"--{name.replace('_', '-')} is a setting of the objective {' or '.join(having)}, and the objective is {options.objective}; "
+            f"--{name.replace('_', '-')} is a setting of the objective {' or '.join(having)}, and the objective is {chosen}; "
             f"add --objective {having[0]}, or leave it out"
         )
     return kind(**asked)
@@ -97,11 +129,9 @@ class Report:
         size = sum(p.size for p in run.model.parameters())
         kind = "images" if len(data.image_shape) == 3 else "vectors of" if len(data.image_shape) == 1 else "arrays"
         print(f"{data.name}: {self.n:,} {kind} {'x'.join(map(str, data.image_shape))} to train, {len(data.test_images):,} to test")
-        print(
-            f"model: {type(run.model).__name__}, {run.model.arch}, {run.model.latent} latents, {size:,} parameters; "
-            f"run folder: {run.folder}",
-            flush=True,
-        )
+        told = [type(run.model).__name__, *([run.model.arch] if hasattr(run.model, "arch") else [])]
+        told += [f"{run.model.latent} latents"] if hasattr(run.model, "latent") else []
+        print(f"model: {', '.join(told)}, {size:,} parameters; run folder: {run.folder}", flush=True)
 
     def __enter__(self) -> "Report":
         self.start, self.compiled = time.perf_counter(), jit.compiling.seconds
@@ -133,7 +163,7 @@ class Report:
         left = spent / (self.run.epochs_done - self.first) * (self.total - self.run.epochs_done)
         self.bar.write(
             f"epoch {line['epoch']:3d}/{self.total}  train {train['loss']:8.2f} {trainer.objective.summary(train)}  "
-            f"test {test['loss']:8.2f} nats  {self.n / line['seconds']:,.0f} images/s  {left:.0f} s left"
+            f"test {test['loss']:8.2f} {trainer.objective.units:4s}  {self.n / line['seconds']:,.0f} images/s  {left:.0f} s left"
         )
         if "warning" in line:
             self.bar.write(f"warning: {line['warning']}")

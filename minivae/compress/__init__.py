@@ -1,5 +1,22 @@
-"""Compression: the entropy coder."""
+"""Compression: the entropy coder, bits-back coding with a VAE, and the file that it makes."""
 
+from .bit_swap import BitSwap, coder_of
+from .bits_back import BitsBack, Block, total_bits
+from .container import coder_for, compress, decompress, read_blocks, read_header
+from .portable import Portable
 from .rans import Stack
 
-__all__ = ["Stack"]
+__all__ = [
+    "BitSwap",
+    "BitsBack",
+    "Block",
+    "Portable",
+    "Stack",
+    "coder_for",
+    "coder_of",
+    "compress",
+    "decompress",
+    "read_blocks",
+    "read_header",
+    "total_bits",
+]

@@ -97,6 +97,22 @@ def load_folder(folder: Path, progress: bool = True, prepare: Preparation | None
     return Dataset(folder.resolve().name, *split, names, "; ".join(notes), preparation=kept)
 
 
+def read_pictures(path: Path) -> np.ndarray:
+    """A file, or all image files below a folder in the order of their paths, as they are.     -> (N, H, W, C) uint8"""
+    files = [path] if path.is_file() else [p for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if not files:
+        raise DataError(f"{path} holds no {', '.join(SUFFIXES)} file, nor do its sub-folders")
+    images: list[np.ndarray] = []
+    for file in files:
+        with suppress(OSError), pillow(file).Image.open(file) as opened:  # what cannot be read is said below
+            if opened.mode in DEEP:
+                raise DataError(f"{file} has more than 8 bits a channel, which would be lost; convert it first")
+        images.append(pixels_of(file, Preparation()))
+        if images[-1].shape != images[0].shape:
+            raise DataError(f"{file} is {images[-1].shape} and {files[0]} {images[0].shape}; need images of one size and kind")
+    return np.stack(images)
+
+
 def _split(images: np.ndarray, labels: np.ndarray | None) -> tuple[Any, Any, Any, Any]:
     """As train_test_split; of a memory-mapped array the parts are two ranges of it, since its images were shuffled when it was written."""
     if not isinstance(images, np.memmap):

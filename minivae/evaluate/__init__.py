@@ -5,10 +5,12 @@ from . import estimators
 from .attributes import slant, thickness
 from .auroc import Auroc, auroc
 from .disentanglement import DCI, dci, mig, mutual_information, sap
+from .finite import best_noise
 from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
 from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
+from .quality import Likeness, frechet_distance, likeness, mode_count, sharpness, stacked
 from .restoration import GaussianImages, neighbours_mean, psnr
 from .roles import Role, appearance, correlation_ratio, roles
 from .surgery import Surgery, elbo_surgery
@@ -18,22 +20,27 @@ __all__ = [
     "Auroc",
     "Gaps",
     "GaussianImages",
+    "Likeness",
     "Role",
     "Surgery",
     "active_units",
     "appearance",
     "auroc",
     "best_gaussian",
+    "best_noise",
     "beta_vae_score",
     "correlation_ratio",
     "dci",
     "elbo_surgery",
     "estimators",
     "factor_vae_score",
+    "frechet_distance",
     "inference_gaps",
+    "likeness",
     "log_likelihood",
     "log_likelihoods",
     "mig",
+    "mode_count",
     "mutual_information",
     "nearest",
     "neighbours_mean",
@@ -41,6 +48,8 @@ __all__ = [
     "psnr",
     "roles",
     "sap",
+    "sharpness",
     "slant",
+    "stacked",
     "thickness",
 ]

@@ -22,6 +22,7 @@ from .networks import describe
 from .packing import pack
 
 STORIES: dict[type, str] = {VAE: "vae", AE: "ae", CVAE: "cvae", HierarchicalVAE: "hierarchical"}  # how the page encodes and decodes
+LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian", "laplace")  # whose densities the page has
 CODES = 2000  # dots on the map
 ROOM = 400_000  # bytes of test examples in the page
 SILENT = 0.01  # nats: a latent with less says nothing
@@ -120,6 +121,10 @@ def model_of(model: Any, name: str) -> dict[str, Any]:
         known = ", ".join(kind.__name__ for kind in STORIES)
         raise UsageError(
             f"{name} is a {type(model).__name__}, and the explorer's page knows how {known} encode and decode; train one of these"
+        )
+    if model.likelihood not in LIKELIHOODS:
+        raise UsageError(
+            f"{name} has a {model.likelihood} likelihood, and the explorer's page knows {', '.join(LIKELIHOODS)}; train one with these"
         )
     size = sum(p.size for p in model.parameters())
     if size > LARGEST:

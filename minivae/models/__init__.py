@@ -9,11 +9,15 @@ from ..nn import Module
 from ..random import Stream
 from .activity import Activity, active_units, activity
 from .ae import AE
+from .classifier import Classifier
 from .cvae import CVAE, PRIORS
+from .diffusion import Diffusion
 from .flow import FLOWS, FlowVAE
+from .gan import GAN
 from .hierarchical import HierarchicalVAE
+from .likelihoods import LIKELIHOODS
 from .networks import ARCHITECTURES, critic
-from .vae import HEADS, LIKELIHOODS, VAE
+from .vae import HEADS, VAE
 from .vamp import VampVAE
 from .vq import VQVAE, Codebook, perplexity
 from .walks import attribute_direction, lerp, slerp, traversal
@@ -23,6 +27,7 @@ __all__ = [
     "ARCHITECTURES",
     "CVAE",
     "FLOWS",
+    "GAN",
     "HEADS",
     "LIKELIHOODS",
     "MODELS",
@@ -30,7 +35,9 @@ __all__ = [
     "VAE",
     "VQVAE",
     "Activity",
+    "Classifier",
     "Codebook",
+    "Diffusion",
     "FlowVAE",
     "HierarchicalVAE",
     "VampVAE",
@@ -47,7 +54,7 @@ __all__ = [
     "traversal",
 ]
 
-MODELS: dict[str, type[VAE]] = {
+MODELS: dict[str, type[Module]] = {
     "vae": VAE,
     "ae": AE,
     "cvae": CVAE,
@@ -55,6 +62,8 @@ MODELS: dict[str, type[VAE]] = {
     "vamp": VampVAE,
     "flow": FlowVAE,
     "vq": VQVAE,
+    "gan": GAN,
+    "diffusion": Diffusion,
 }
 
 
@@ -78,7 +87,12 @@ def build(description: dict[str, Any], rng: Stream) -> Any:
         return kind(**arguments)
     if name not in MODELS:
         raise UsageError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
-    return MODELS[name](rng=rng, **arguments)
+    try:
+        inspect.signature(MODELS[name]).bind(rng=rng, **arguments)
+    except TypeError as error:
+        raise UsageError(f"the model {name} cannot be made of {', '.join(arguments)}: {error}; leave out what it does not take") from error
+    made: Any = MODELS[name]
+    return made(rng=rng, **arguments)
 
 
 def describe(model: Any) -> dict[str, Any]:

@@ -62,19 +62,22 @@ def networks(
     outputs: int,
     inputs: int,
     condition: int = 0,
+    numbers: int = 1,
 ) -> Networks:
-    """An encoder that ends in `outputs` numbers an image and a decoder that starts from `inputs`; `condition` numbers more go into each."""
+    """An encoder that ends in `outputs` numbers an image and a decoder that starts from `inputs`; `condition` numbers more go into each.
+
+    numbers    of each pixel that the decoder ends in: (H, W, numbers C)"""
     hidden = (400,) if hidden is None and arch == "dense" else (256,) if hidden is None else tuple(hidden)
     if min(hidden, default=1) < 1 or (arch in CELLS and not hidden):
         raise UsageError(f"hidden is {hidden}; need at least 1 unit a layer, and for {', '.join(CELLS)} a layer")
     if arch in CELLS:
-        return recurrent(image_shape, rng, arch, hidden, activation, outputs, inputs, condition)
+        return recurrent(image_shape, rng, arch, hidden, activation, outputs, inputs, condition, numbers)
     encoder: list[Module] = []
     decoder: list[Module] = []  # from the image back to z; reversed at the end
     if arch == "dense":
         widths: tuple[int, ...] = ()
         encoder.append(Flatten())
-        decoder.append(Reshape(*image_shape))
+        decoder.append(Reshape(*image_shape[:-1], numbers * image_shape[-1]))
         width = math.prod(image_shape)
     else:
         sizes = halvings(image_shape[:2], None if channels is None else len(channels))
@@ -83,18 +86,19 @@ def networks(
         for i in range(len(widths)):
             encoder.append(Conv2d(depths[i], depths[i + 1], rng, kernel=4, stride=2, padding=1, activation=activation))
             outer = activation if i else None
-            decoder.append(ConvTranspose2d(depths[i + 1], depths[i], rng, kernel=4, stride=2, padding=1, size=sizes[i], activation=outer))
+            ends = depths[i] if i else numbers * depths[0]
+            decoder.append(ConvTranspose2d(depths[i + 1], ends, rng, kernel=4, stride=2, padding=1, size=sizes[i], activation=outer))
         encoder.append(Flatten())
         decoder.append(Reshape(*sizes[-1], depths[-1]))
         width = math.prod(sizes[-1]) * depths[-1]
     join = len(encoder)
-    more = condition
+    more, wide = condition, width * numbers if arch == "dense" else width  # what the decoder makes of the first layer's units
     for i, units in enumerate(hidden):
         encoder.append(Dense(width + more, units, rng, activation))
-        decoder.append(Dense(units, width, rng, activation if i or arch == "conv" else None))
-        width, more = units, 0
+        decoder.append(Dense(units, wide, rng, activation if i or arch == "conv" else None))
+        width, wide, more = units, units, 0
     encoder.append(Dense(width + more, outputs, rng))
-    decoder.append(Dense(inputs + condition, width, rng, activation if hidden or arch == "conv" else None))
+    decoder.append(Dense(inputs + condition, wide, rng, activation if hidden or arch == "conv" else None))
     return Networks(Sequential(*encoder), Sequential(*reversed(decoder)), join, hidden, widths)
 
 
@@ -107,6 +111,7 @@ def recurrent(
     outputs: int,
     inputs: int,
     condition: int,
+    numbers: int = 1,
 ) -> Networks:
     """Rows in, one recurrent layer behind the other, and the last state is the row of features; rows out, from a code that every step sees.
 
@@ -115,7 +120,7 @@ def recurrent(
     height, width, depth = image_shape
     cell = CELLS[arch]
     encoder: list[Module] = [Rows()]
-    decoder: list[Module] = [Reshape(*image_shape), Dense(hidden[0], width * depth, rng)]
+    decoder: list[Module] = [Reshape(height, width, numbers * depth), Dense(hidden[0], width * depth * numbers, rng)]
     before = width * depth
     for i, units in enumerate(hidden):
         encoder.append(cell(before, units, rng))

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..distributions import Bernoulli, ContinuousBernoulli, Gaussian, Laplace, StandardGaussian
+from ..distributions import Gaussian, StandardGaussian
 from ..engine import Tensor, stop_gradient
 from ..errors import ShapeError, UsageError
 from ..nn import Module
 from ..random import Stream
+from .likelihoods import LIKELIHOODS
 from .networks import ARCHITECTURES, networks
 
-LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian", "laplace")
 HEADS = ("logvar", "log_sigma")
 
 
@@ -38,11 +38,13 @@ class VAE(Module):
     arch          "dense": layers of `hidden` units; "conv": 4x4 convolutions of stride 2 with `channels`, then layers of `hidden` units;
                   "gru" or "lstm": the rows as a sequence, recurrent layers of `hidden` units
     channels      by default as many as halve the image to 4 to 7 pixels: 32, then 64s
-    likelihood    p(x | z): "bernoulli" (also for gray pixels, as is the custom), "continuous_bernoulli" (a density for them), or
-                  "gaussian" / "laplace" with one learned scale for all pixels (O. Rybkin et al., "sigma-VAE", 2021)
+    likelihood    p(x | z): "bernoulli" (also for gray pixels, as is the custom), "continuous_bernoulli" (a density for them);
+                  "gaussian" / "laplace" with one learned scale for all pixels (O. Rybkin et al., "sigma-VAE", 2021); or the
+                  probability of a byte over 255, of which the decoder says two numbers: "beta_binomial", "discretized_logistic"
     head          what the encoder's second half predicts: "logvar" (log sigma^2) or "log_sigma"
     encoder       networks of your own in the place of arch, hidden, channels and activation: the encoder (N, *image_shape) -> (N, 2 K),
-    decoder       the decoder (N, K) -> (N, *image_shape), the logits or the means
+    decoder       the decoder (N, K) -> (N, *image_shape), the logits or the means; for two numbers a pixel (N, H, W, 2 C), first all
+                  of the one
     """
 
     parameters_each = 2  # numbers that the encoder predicts of each latent
@@ -88,9 +90,18 @@ class VAE(Module):
         else:
             seen = latent - self.top
             self.encoder, self.decoder, self.join, self.hidden, self.channels = networks(
-                self.image_shape, rng, arch, hidden, channels, activation, self.parameters_each * seen, seen, self.condition_size
+                self.image_shape,
+                rng,
+                arch,
+                hidden,
+                channels,
+                activation,
+                self.parameters_each * seen,
+                seen,
+                self.condition_size,
+                LIKELIHOODS[likelihood].numbers,
             )
-        if likelihood in ("gaussian", "laplace"):
+        if LIKELIHOODS[likelihood].has_scale:
             self.log_scale = Tensor(np.zeros((), np.float32))
 
     @property
@@ -132,16 +143,12 @@ class VAE(Module):
         lead, ndim = code.shape[:-1], len(self.image_shape)
         rows = code if len(lead) == 1 else ops.reshape(code, (math.prod(lead), code.shape[-1]))
         h = self.decoder(rows)
-        if h.shape != (len(rows), *self.image_shape):
-            raise ShapeError(f"VAE: the decoder gives {h.shape} for {len(rows)} codes; need {(len(rows), *self.image_shape)}")
-        h = h if len(lead) == 1 else ops.reshape(h, (*lead, *self.image_shape))
-        if self.likelihood == "bernoulli":
-            return Bernoulli(h, ndim)
-        if self.likelihood == "continuous_bernoulli":
-            return ContinuousBernoulli(h, ndim)
-        if self.likelihood == "gaussian":
-            return Gaussian(h, self.log_scale * 2.0, ndim)
-        return Laplace(h, self.log_scale, ndim)
+        likelihood = LIKELIHOODS[self.likelihood]
+        pixels = (*self.image_shape[:-1], likelihood.numbers * self.image_shape[-1])
+        if h.shape != (len(rows), *pixels):
+            raise ShapeError(f"VAE: the decoder gives {h.shape} for {len(rows)} codes; need {(len(rows), *pixels)}")
+        h = h if len(lead) == 1 else ops.reshape(h, (*lead, *pixels))
+        return likelihood.of(h, getattr(self, "log_scale", None), ndim)
 
     def decoder_input(self, z: Any) -> Any:
         """What of z the decoder takes.     (..., K) -> (..., inputs)"""

@@ -1,5 +1,6 @@
 """Modules: layers with parameters, and containers."""
 
+from .averages import Average
 from .layers import (
     ACTIVATIONS,
     FUSED,
@@ -16,6 +17,8 @@ from .layers import (
 )
 from .module import Module, evaluating, uniform_init
 from .recurrent import GRU, LSTM
+from .spectral import SpectralNorm
+from .unet import Film, FilmMLP, GroupNorm, ResidualBlock, TimeEmbedding, UNet
 
 __all__ = [
     "ACTIVATIONS",
@@ -23,16 +26,24 @@ __all__ = [
     "GRU",
     "LSTM",
     "Activation",
+    "Average",
     "BatchNorm",
     "Conv2d",
     "ConvTranspose2d",
     "Dense",
     "Dropout",
+    "Film",
+    "FilmMLP",
     "Flatten",
+    "GroupNorm",
     "LayerNorm",
     "Module",
     "Reshape",
+    "ResidualBlock",
     "Sequential",
+    "SpectralNorm",
+    "TimeEmbedding",
+    "UNet",
     "evaluating",
     "uniform_init",
 ]

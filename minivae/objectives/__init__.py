@@ -1,30 +1,42 @@
 """Objectives: what training minimises, one a file."""
 
+from typing import Any
+
+from ..models import describe
 from .base import Objective, Progress, Terms, as_objective, kl_scale, setting, trained
 from .capacity import Capacity
+from .classify import CrossEntropy
 from .denoising import Denoising
+from .diffusion import Denoise
 from .elbo import Elbo, elbo, regularizer
 from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
+from .gan import Gan
 from .iwae import Iwae, iwae
 from .tc import Parts, TotalCorrelation, minibatch_parts
+from .vaegan import VaeGan
 from .vq import VectorQuantization
 
 __all__ = [
     "OBJECTIVES",
     "Capacity",
+    "CrossEntropy",
+    "Denoise",
     "Denoising",
     "Elbo",
     "Factor",
     "FreeBits",
+    "Gan",
     "Iwae",
     "Objective",
     "Parts",
     "Progress",
     "Terms",
     "TotalCorrelation",
+    "VaeGan",
     "VectorQuantization",
     "as_objective",
+    "default_objective",
     "elbo",
     "iwae",
     "kl_scale",
@@ -36,5 +48,11 @@ __all__ = [
 ]
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Denoising, VectorQuantization)
+    o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, VaeGan, Denoise, Denoising, VectorQuantization)
 }
+
+
+def default_objective(model: Any) -> Objective:
+    """What a model, or one of this name, is trained by where nobody says otherwise."""
+    name = model if isinstance(model, str) else describe(model)["model"]
+    return next((kind() for kind in OBJECTIVES.values() if name in kind.default_for), Elbo())

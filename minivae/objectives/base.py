@@ -36,7 +36,7 @@ class Progress(NamedTuple):
     """How far the training has come."""
 
     epochs: Any  # (), epochs done and the fraction of this one: an array, so that a recorded step takes the new number
-    turn: tuple[str, ...]  # the players whose losses are asked for
+    turn: tuple[str, ...]  # the players whose losses are asked for, and the objective's occasions that it is time for
     size: int  # images in the data
 
 
@@ -53,9 +53,10 @@ class Terms(NamedTuple):
     kl: Tensor  # (N,), KL(q(z | x) || p(z))
 
 
-def setting(default: Any, help: str, low: float | None = None, metavar: str | None = None) -> Any:
-    """A field of an objective: its default, its help on the command line, the least number that it may be, and what stands for it."""
-    return field(default=default, metadata={"help": help, "low": low, "metavar": metavar})
+def setting(default: Any, help: str, low: float | None = None, metavar: str | None = None, choices: Sequence[str] | None = None) -> Any:
+    """A field of an objective: its default, its help on the command line, the least number that it may be, what stands for it, and the
+    words that it may be."""
+    return field(default=default, metadata={"help": help, "low": low, "metavar": metavar, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,16 @@ class Objective:
 
     name: ClassVar[str] = ""
     second_batch: ClassVar[bool] = False  # whether batch.other is wanted: images in an order of their own
+    default_for: ClassVar[tuple[str, ...]] = ()  # names of models that are trained by this one where nobody says otherwise
+    needs: ClassVar[tuple[str, ...]] = ()  # what a model must have
+    occasions: ClassVar[tuple[str, ...]] = ()  # words that a turn may hold beside players: what is done at some steps only
+    units: ClassVar[str] = "nats"  # of the loss
 
     def __post_init__(self) -> None:
         for f in fields(self):
             value, low = getattr(self, f.name), f.metadata.get("low")
+            if f.metadata.get("choices") and value not in f.metadata["choices"]:
+                raise UsageError(f"{f.name} {value!r} is unknown; choose one of {', '.join(f.metadata['choices'])}")
             if low is not None and value is not None and not (value >= low and math.isfinite(value)):
                 raise UsageError(f"{f.name} is {value}; need a number from {low} up")
 
@@ -80,7 +87,8 @@ class Objective:
         return {"model": model}
 
     def optimizers(self) -> dict[str, dict[str, Any]]:
-        """{player: what differs from the training's optimizer}, {"critic": {"optimizer": "adam", "lr": 1e-4, "betas": (0.5, 0.9)}}."""
+        """{player: what differs from the training's optimizer}, {"critic": {"optimizer": "adam", "lr": 1e-4, "betas": (0.5, 0.9)}}; with
+        "scale" instead of "lr", a learning rate as a share of the training's."""
         return {}
 
     def turns(self) -> Sequence[tuple[str, ...]]:

@@ -18,6 +18,7 @@ class Capacity(Objective):
     """
 
     name: ClassVar[str] = "capacity"
+    needs: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     beta: float = setting(1000.0, "weight of the KL's distance from the capacity", 0)
     capacity: float = setting(25.0, "nats that the KL is drawn to", 0, "NATS")

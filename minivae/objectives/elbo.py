@@ -19,6 +19,7 @@ class Elbo(Objective):
     """
 
     name: ClassVar[str] = "elbo"
+    needs: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     beta: float = setting(1.0, "weight of the KL", 0)
     kl_warmup: float = setting(0.0, WARMUP, 0, "EPOCHS")

@@ -24,6 +24,7 @@ class Factor(Objective):
     """
 
     name: ClassVar[str] = "factor"
+    needs: ClassVar[tuple[str, ...]] = ("encode", "decode")
     second_batch: ClassVar[bool] = True
 
     gamma: float = setting(10.0, "weight of the total correlation", 0)

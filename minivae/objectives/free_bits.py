@@ -17,6 +17,7 @@ class FreeBits(Objective):
     """
 
     name: ClassVar[str] = "free_bits"
+    needs: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     beta: float = setting(1.0, "weight of the KL", 0)
     free_bits: float = setting(0.1, "nats of each latent that cost nothing", 0, "NATS")

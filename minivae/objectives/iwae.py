@@ -21,6 +21,7 @@ class Iwae(Objective):
     """
 
     name: ClassVar[str] = "iwae"
+    needs: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     samples: int = setting(50, "importance samples of the bound", 1, "K")
 

@@ -53,6 +53,7 @@ class TotalCorrelation(Objective):
     """
 
     name: ClassVar[str] = "tc"
+    needs: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     beta: float = setting(6.0, "weight of the total correlation", 0)
     kl_warmup: float = setting(0.0, WARMUP, 0, "EPOCHS")

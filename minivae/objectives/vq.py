@@ -19,6 +19,7 @@ class VectorQuantization(Objective):
     """
 
     name: ClassVar[str] = "vq"
+    default_for: ClassVar[tuple[str, ...]] = ("vq",)
 
     commitment: float = setting(0.25, "weight of the encoder's distance to its entries", 0)
 

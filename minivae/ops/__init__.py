@@ -33,6 +33,7 @@ from .densities import (
     reparameterize,
     sample_and_kl,
 )
+from .gamma import beta_binomial_log_prob, log_gamma
 from .normalization import batch_norm, dropout, layer_norm
 from .recurrent import gru, lstm
 from .reductions import logsumexp, max, mean, min, sum
@@ -43,6 +44,7 @@ __all__ = [
     "add",
     "batch_norm",
     "bernoulli_log_prob",
+    "beta_binomial_log_prob",
     "broadcast_to",
     "concatenate",
     "continuous_bernoulli_log_normalizer",
@@ -63,6 +65,7 @@ __all__ = [
     "leaky_relu",
     "log",
     "log1p",
+    "log_gamma",
     "log_softmax",
     "logsumexp",
     "lstm",

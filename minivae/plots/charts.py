@@ -66,13 +66,18 @@ def draw_latent_map(ax: Axes, means: np.ndarray, labels: np.ndarray | None = Non
 def loss_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """Loss, reconstruction and KL of the training and the test set over the epochs, in nats per image, with the final values.
 
-    metrics: a dict an epoch, {"epoch": 1, "train": {"loss": ., "reconstruction": ., "kl": .}, "test": {the same}}.  Raises ShapeError.
+    metrics: a dict an epoch, {"epoch": 1, "train": {"loss": ., "reconstruction": ., "kl": .}, "test": {the same}}.  Where an objective
+    reports other numbers than a reconstruction and a KL, those are drawn, the first five.  Raises ShapeError.
     """
     fig = Figure(figsize=(10, 3.3), layout="constrained", facecolor="white")
     titles = {"loss": "Loss", "reconstruction": "Reconstruction, \N{MINUS SIGN}log p(x | z)", "kl": "KL(q(z | x) ‖ p(z))"}
-    for ax, (name, title) in zip(fig.subplots(1, 3), titles.items(), strict=True):
+    told = list(metrics[0].get("test", {})) if len(metrics) else []
+    if told and not {"reconstruction", "kl"} <= set(told):
+        titles = {name: titles.get(name, name.replace("_", " ")) for name in told[:5]}
+    for ax, (name, title) in zip(np.ravel(fig.subplots(1, len(titles))), titles.items(), strict=True):
         draw_curves(ax, metrics, name).set_title(title, fontsize=TITLE, color=INK)
-    fig.axes[0].set_ylabel("nats per image", fontsize=TEXT, color=INK)
+    if "kl" in titles:
+        fig.axes[0].set_ylabel("nats per image", fontsize=TEXT, color=INK)
     return fig
 
 

@@ -106,7 +106,11 @@ class Program:
         if getattr(function, "effect", False):  # it changes its arguments: see engine.effect
             self.note(function, *arguments)
             self.moved += [a for a in given if isinstance(self.noted(a), np.ndarray) and not any(a is b for b in self.moved)]
-        elif self.kernels and _as_they_lie(getattr(getattr(function, "func", function), "kernels_only", ""), given):
+        elif (
+            self.kernels
+            and watch.ELSEWHERE not in self.kernels
+            and _as_they_lie(getattr(getattr(function, "func", function), "kernels_only", ""), given)
+        ):
             for kernel, inputs in self.kernels:
                 self.note(kernel, *inputs)
         else:

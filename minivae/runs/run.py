@@ -23,7 +23,7 @@ from ..errors import CheckpointError, NonFiniteError, UsageError
 from ..kernels.cpu import jit
 from ..models import build, describe
 from ..nn import evaluating
-from ..objectives import Elbo, Objective, trained
+from ..objectives import Objective, default_objective, trained
 from ..random import Stream
 from ..training import Trainer, TrainingConfig
 from ..version import VERSION
@@ -60,11 +60,11 @@ class Run:
     ) -> "Run":
         """A new run in a new or empty folder, with its untrained model saved.
 
-        model     an instance; or {"model": "vae", "ae", "cvae" or "hierarchical", **its arguments} but for the image shape and the stream:
+        model     an instance; or {"model": one of models.MODELS, **its arguments} but for the image shape and the stream:
                   a CVAE's condition is the label unless the `condition` says otherwise
         source    how to load the data again, the arguments of minivae.data.load; by default the data set's name
         """
-        folder, training, objective = Path(folder), training or TrainingConfig(), objective or Elbo()
+        folder, training = Path(folder), training or TrainingConfig()
         if (folder / CHECKPOINT).exists() or (folder / METRICS).exists():
             raise UsageError(
                 f"{folder} holds a run already; continue it with: minivae resume {folder}, or choose another folder with --out"
@@ -74,6 +74,7 @@ class Run:
             if model.get("model") == "cvae" and "condition" not in model:
                 asked["condition"] = 1 + max(int(labels.max()) for labels in labels_of(data))
             model = build(asked, Stream(training.seed).split("initial weights"))
+        objective = objective or default_objective(model)
         trainer = Trainer(model.to(device), training, objective)
         try_out(trainer, data)
         run = cls(folder, source or {"name_or_path": data.name}, trainer, device)

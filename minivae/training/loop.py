@@ -17,7 +17,7 @@ from ..backend import Array, precision, use_precision, xp
 from ..data import Batch, batch_indices, binarize, to_float
 from ..engine import gradients
 from ..errors import ShapeError, UsageError
-from ..objectives import Elbo, Objective, Progress, as_objective
+from ..objectives import Objective, Progress, as_objective, default_objective
 from ..random import Stream
 from ..replay import Replay
 from .config import OPTIMIZERS, TrainingConfig
@@ -38,7 +38,13 @@ class Trainer:
     """
 
     def __init__(self, model: Any, config: TrainingConfig | None = None, objective: Objective | Callable[..., Any] | None = None):
-        self.model, self.config, self.objective = model, config or TrainingConfig(), as_objective(objective or Elbo())
+        self.model, self.config, self.objective = model, config or TrainingConfig(), as_objective(objective or default_objective(model))
+        lacks = [name for name in self.objective.needs if not hasattr(model, name)]
+        if lacks:
+            raise UsageError(
+                f"the objective {type(self.objective).__name__} needs a model with {', '.join(self.objective.needs)}, and "
+                f"{type(model).__name__} has no {lacks[0]}; take another objective, or another model"
+            )
         own = model.parameters()[0].data
         on_cpu = xp(own) is np
         if self.config.precision == "tf32" and on_cpu:
@@ -49,13 +55,15 @@ class Trainer:
         self.players = self.objective.players(model, Stream(self.config.seed))
         self.optimizers: dict[str, Optimizer] = {}
         self.rates: dict[str, float] = {}
-        for name, player in self.players.items():
+        for player in self.players.values():  # all of them first: two may be parts of one model
             player.to("cpu" if on_cpu else "cuda", own.dtype)
+        for name, player in self.players.items():
             rule: dict[str, Any] = {"optimizer": self.config.optimizer, "lr": self.config.lr} | self.objective.optimizers().get(name, {})
+            rule["lr"] *= rule.pop("scale", 1.0)
             self.optimizers[name] = OPTIMIZERS[rule.pop("optimizer")](player.parameters(), **rule)
             self.rates[name] = rule["lr"]
         self.turns = list(self.objective.turns()) or [tuple(self.players)]
-        unknown = {name for turn in self.turns for name in turn} ^ set(self.players)
+        unknown = {name for turn in self.turns for name in turn if name not in self.objective.occasions} ^ set(self.players)
         if unknown:
             raise UsageError(f"{type(self.objective).__name__}: turns and players differ by {sorted(unknown)}; need a turn for each player")
         self.epochs_done = 0
@@ -140,19 +148,20 @@ class Trainer:
     def update(self, batch: Batch, progress: Progress, where: str) -> dict[str, float]:
         arrays, present = packed(batch, progress)
         key, before = (present, progress.turn, progress.size), self.noise.state()
+        moving = [name for name in progress.turn if name in self.players]
         program = self.replay.ready(key, arrays)
         if program is None:
             with self.replay.watch(key, arrays) as step:
                 given, now = unpacked(step.arrays, present, progress)
                 losses, reports = self.objective.losses(self.players, given, self.noise, now)
-                step.results = losses, reports, [gradients(losses[name], self.optimizers[name].params) for name in progress.turn]
+                step.results = losses, reports, [gradients(losses[name], self.optimizers[name].params) for name in moving]
         losses, reports, gs = step.results if program is None else program(arrays)
-        found = self.measures(losses, reports, gs, progress.turn)
+        found = self.measures(losses, reports, gs, moving)
         if not all(map(math.isfinite, found.values())):
             self.noise.set_state(before)
             losses, _ = self.objective.losses(self.players, batch, self.noise, progress)
-            raise explain({name: losses[name] for name in progress.turn}, self.players, where)
-        for name, g in zip(progress.turn, gs, strict=True):
+            raise explain({name: losses[name] for name in moving}, self.players, where)
+        for name, g in zip(moving, gs, strict=True):
             self.optimizers[name].step(g if self.config.clip is None else clip_gradients(g, self.config.clip))
         return found
 

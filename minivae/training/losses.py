@@ -8,7 +8,7 @@ from ..backend import to_device, xp
 from ..data import Batch, batch_indices, binarize, to_float
 from ..engine import no_grad
 from ..nn import evaluating
-from ..objectives import Elbo, Objective, as_objective, trained
+from ..objectives import Objective, as_objective, default_objective, trained
 from ..random import Stream
 from .measures import Sums, like, mean
 
@@ -31,7 +31,7 @@ def losses(
     The noise, and the bits of images that are to be binarized, depend on the seed and the batch size alone: the same model has the same
     loss.  players    the objective's, where the model is not all of them (a Trainer's `players`);  size    images in the training data
     """
-    objective = as_objective(objective or Elbo())
+    objective = as_objective(objective or default_objective(model))
     players = {"model": model} if players is None else players
     first = next(iter(players))
     root, sums = Stream(seed), Sums()

@@ -10,7 +10,7 @@ from minivae import inference, nn
 from minivae.data import Dataset, to_float
 from minivae.distributions import kl
 from minivae.explorer.page import payload
-from minivae.explorer.payload import Look
+from minivae.explorer.payload import LIKELIHOODS, Look
 
 from .engine import run
 
@@ -93,13 +93,21 @@ def test_activations(activation, tmp_path):
     agree(*both(trained(model, data), data, tmp_path))
 
 
-@pytest.mark.parametrize("likelihood", mv.models.LIKELIHOODS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("arch", ["dense", "conv", "gru", "lstm"])
 def test_likelihoods_and_architectures(arch, likelihood, tmp_path):
     data = strokes(shape=(14, 13, 3) if arch == "conv" else (14, 13, 1))
     head = "log_sigma" if likelihood == "laplace" else "logvar"
     model = mv.VAE(data.image_shape, mv.Stream(0), latent=2, arch=arch, hidden=[20], likelihood=likelihood, head=head)
     agree(*both(trained(model, data), data, tmp_path))
+
+
+@pytest.mark.parametrize("likelihood", sorted(set(mv.models.LIKELIHOODS) - set(LIKELIHOODS)))
+def test_a_likelihood_that_the_page_lacks_is_refused(likelihood):
+    data = strokes()
+    model = mv.VAE(data.image_shape, mv.Stream(0), latent=2, hidden=[5], likelihood=likelihood)
+    with pytest.raises(mv.UsageError, match=f"here has a {likelihood} likelihood, and the explorer's page knows bernoulli, "):
+        payload([Look("here", model, data)])
 
 
 @pytest.mark.parametrize("story", ["ae", "cvae", "learned", "hierarchical"])

@@ -8,10 +8,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minivae as mv
 from minivae import ShapeError, Stream, Tensor, UsageError, inference, nn, no_grad, ops
+from minivae.data import to_float
 from minivae.distributions import Bernoulli, Categorical, Gaussian, Laplace, StandardGaussian, kl
 from minivae.evaluate import log_likelihood
 from minivae.gradcheck import frozen, gradcheck
-from minivae.models import CVAE, VAE, activity, build, describe
+from minivae.models import CVAE, LIKELIHOODS, VAE, activity, build, describe
 from minivae.objectives import OBJECTIVES, Elbo, elbo, iwae
 from minivae.quadrature import log_marginal
 from minivae.runs import load, save
@@ -199,10 +200,10 @@ def test_a_likelihood_runs_it_once_for_all_samples():
 
 
 @pytest.mark.parametrize("shape", [(13,), (1,), (4, 3), (2, 3, 2, 2)])
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "laplace", "continuous_bernoulli"])
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_data_of_any_shape(shape, likelihood):
     model = VAE(shape, Stream(0), latent=2, hidden=(5,), activation="tanh", likelihood=likelihood)
-    x = np.random.default_rng(1).uniform(size=(3, *shape)).astype(np.float32)
+    x = to_float(np.random.default_rng(1).integers(0, 256, (3, *shape), np.uint8))
     p = model.decode(model.encode(x).sample(Stream(0), 4))
     assert (p.batch_shape, p.event_shape) == ((4, 3), shape)
     report = gradcheck(frozen(elbo, model, x, Stream(5)), elements=2, directions=1)

@@ -155,6 +155,17 @@ TABLE: dict[str, Entry] = {
     # its slope is 1/l - 1/sinh l for l > 1/2: 2 - 1.92 there, a loss of 25 times
     "continuous_bernoulli_log_normalizer": replace(pointwise(anywhere), units=64),
     "exp_remainder": pointwise(anywhere),
+    # terms of up to 9.5, where log Gamma(1.46) is -0.12 and its slope 0: a loss of 79 times
+    "log_gamma": replace(pointwise(positive), units=512),
+    # the parts of a log-probability of -2 are of the size of n, 7 at most
+    "beta_binomial_log_prob": Entry(
+        events(3),
+        (anywhere, anywhere, lambda rng, shape: rng.integers(0, 4, shape).astype(float)),
+        lambda rng, shapes: event(rng, shapes) | number("n", 3, 7)(rng, shapes),
+        constants=(2,),
+        corners=TRIPLES,
+        units=128,
+    ),
     "reparameterize": Entry(broadcasting(3), MANY, corners=TRIPLES),
     "gaussian_log_prob": Entry(events(3), MANY, event, corners=TRIPLES),
     "gaussian_kl_standard": Entry(events(2), MANY, event, corners=PAIRS),

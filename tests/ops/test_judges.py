@@ -89,6 +89,10 @@ JUDGES = {
     ),
     "continuous_bernoulli_log_normalizer": log_mean_tilt,
     "exp_remainder": lambda x: np.exp(x) - 1 - x,
+    "log_gamma": scipy.special.gammaln,
+    "beta_binomial_log_prob": lambda a, b, k, n, event_ndim: over_event(
+        scipy.stats.betabinom.logpmf(k, n, np.exp(a), np.exp(b)), event_ndim
+    ),
     "reparameterize": lambda mean, logvar, eps: mean + np.sqrt(np.exp(logvar)) * eps,
     "gaussian_log_prob": lambda x, mean, logvar, event_ndim: over_event(scipy.stats.norm.logpdf(x, mean, np.exp(logvar / 2)), event_ndim),
     "gaussian_kl_standard": gaussian_kl,

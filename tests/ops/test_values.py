@@ -256,6 +256,47 @@ def test_continuous_bernoulli_normalizer_like_mpmath(dtype):
     assert_units(slope(ops.continuous_bernoulli_log_normalizer, x), exactly(lambda l: 1 / l - mp.csch(l) if l else 0, x), 100, dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_gamma_like_mpmath(dtype):
+    """(x - 1/2) log z and z, z = max(x, x + 8) or so, are each rounded by two units; digamma's terms are 1 / x and log x."""
+    x = np.concatenate([np.geomspace(1e-8, 1e6, 797), np.linspace(0.9, 2.1, 241), np.linspace(7.9, 8.1, 41)]).astype(dtype)
+    terms = abs((x - 0.5) * np.log(x + 8)) + x + 9 + abs(np.log(x))
+    error = abs(run(ops.log_gamma, x) - exactly(mp.loggamma, x))
+    assert (error <= 8 * unit(dtype) * terms).all()
+    error = abs(slope(ops.log_gamma, x) - exactly(mp.digamma, x))
+    assert (error <= 8 * unit(dtype) * (1 / x + abs(np.log(x)) + 2)).all()
+
+
+def beta_binomial_by_hand(la, lb, k, n):
+    a, b = mp.exp(mp.mpf(la)), mp.exp(mp.mpf(lb))
+    return mp.log(mp.binomial(n, k)) + mp.log(mp.beta(k + a, n - k + b)) - mp.log(mp.beta(a, b))
+
+
+@given(la=st.floats(-80, 30, width=32), lb=st.floats(-80, 30, width=32), k=st.integers(0, 255))
+def test_beta_binomial_like_mpmath(la, lb, k):
+    """Whatever the parameters: the terms of the value add up to n and the logs, and not to six log Gamma of e^30."""
+    with mp.workdps(80):
+        exact = float(beta_binomial_by_hand(la, lb, k, 255))
+        rises = [mp.diff(lambda l, i=i: beta_binomial_by_hand(*((l, lb) if i == 0 else (la, l)), k, 255), (la, lb)[i]) for i in (0, 1)]
+    terms = abs(exact) + abs(la) + abs(lb) + 255
+    for dtype in DTYPES:
+        inputs = np.array([la], dtype), np.array([lb], dtype), np.array([k], dtype)
+        assert abs(run(ops.beta_binomial_log_prob, *inputs, event_ndim=0) - exact) <= 16 * unit(dtype) * terms
+        forward, vjp = ops.beta_binomial_log_prob.kernel(inputs)
+        found = vjp(np.ones(1, dtype), *forward(*inputs, event_ndim=0)[1])
+        for g, rise in zip(found[:2], rises, strict=True):
+            assert abs(g - float(rise)) <= 16 * unit(dtype) * (255 + abs(float(rise)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_beta_binomial_adds_up_to_one(dtype):
+    """Over all 256 values, by enumeration."""
+    l = np.linspace(-8, 12, 11).astype(dtype)
+    la, lb = (a.reshape(-1, 1) for a in np.meshgrid(l, l))
+    value = run(ops.beta_binomial_log_prob, la, lb, np.arange(256).astype(dtype), event_ndim=0)
+    np.testing.assert_allclose(np.exp(value.astype(float)).sum(axis=1), 1, rtol=16 * unit(dtype) * 300)
+
+
 ELEMENTWISE = [
     name
     for name, entry in TABLE.items()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minivae import VAE, Stream, elbo, gradients
-from minivae.models.vae import LIKELIHOODS
+from minivae.models import LIKELIHOODS
 from minivae.objectives import iwae
 
 from .bounds import Given
@@ -21,7 +21,7 @@ def subject(likelihood="bernoulli", samples=1):
     model = VAE((4, 3, 2), Stream(0), latent=3, hidden=(7,), likelihood=likelihood)
     model.to(dtype=np.float64)
     rng = np.random.default_rng(1)
-    return model, rng.uniform(size=(12, 4, 3, 2)), rng.normal(size=(samples, 12, 3))
+    return model, np.rint(255 * rng.uniform(size=(12, 4, 3, 2))) / 255, rng.normal(size=(samples, 12, 3))
 
 
 def loss_and_gradients(objective, model, x, noise):
@@ -87,8 +87,8 @@ def doubled(model):
     state = model.state()
 
     def beside(a):
-        """(..., H W C) -> (..., H 2W C), pixels twice"""
-        image = a.reshape(*a.shape[:-1], H, W, C)
+        """(..., H W C) -> (..., H 2W C), pixels twice; of 2 C where a pixel has two numbers"""
+        image = a.reshape(*a.shape[:-1], H, W, -1)
         return np.concatenate([image, image], axis=-2).reshape(*a.shape[:-1], -1)
 
     last = f"decoder.layers.{len(model.hidden)}"

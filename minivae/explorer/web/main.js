@@ -13,6 +13,8 @@ import { mountLosses, mountRuns } from "./charts.js";
 import { mountLive, trouble } from "./live.js";
 import { write } from "./state.js";
 
+addEventListener("error", (event) => trouble(`The page has stopped: ${event.message}; please report it.`));
+
 const page = JSON.parse($("payload").textContent);
 const app = new App(page);
 

@@ -4,7 +4,22 @@ from typing import Any
 
 from ..lazy import Lazy
 
-USED = {"adam", "cache", "conv", "densities", "elementwise", "gaussians", "gemm", "jit", "normalization", "peak", "philox", "rans", "tile"}
+USED = {
+    "adam",
+    "cache",
+    "conv",
+    "densities",
+    "elementwise",
+    "gammas",
+    "gaussians",
+    "gemm",
+    "jit",
+    "normalization",
+    "peak",
+    "philox",
+    "rans",
+    "tile",
+}
 USED |= {"watch"}  # by other rooms
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..checks import Padding, Pair, activation_code, output_size
+from . import watch
 from .correlate import correlate, sum_over_pixels
 from .epilogue import activation_gradient, as_float32, bias_gradient
 from .gemm import NO_BIAS
@@ -69,6 +70,7 @@ def conv2d_forward(
     if y.size:
         turned = _turned(padding, w.shape)
         if stride == (1, 1) and turned is not None and is_faster(shape, x.shape, w.shape[:2], stride):
+            watch.incomplete()
             w = w[::-1, ::-1].transpose(0, 1, 3, 2)
             multiply_and_scatter(as_float32(x), as_float32(w), stride, turned, _bias(b), activation_code(activation), y)
         else:
@@ -117,6 +119,7 @@ def conv2d_weight_gradient(x: np.ndarray, g: np.ndarray, kernel_size: Pair, stri
     (KH, KW), C, O = kernel_size, x.shape[3], g.shape[3]
     if stride == (1, 1) and turned is not None and 2 * C * -(-O // LANES) > 3 * O * -(-C // LANES):
         # few channels in g, more in x: swap their parts, so that fewer lanes of a vector stay empty
+        watch.incomplete()
         swapped = sum_over_pixels(forward_plan(g.shape[1], g.shape[2], (KH, KW, O, C), stride, turned), g, x)
         return np.ascontiguousarray(swapped.reshape(KH, KW, O, C)[::-1, ::-1].transpose(0, 1, 3, 2))
     return sum_over_pixels(forward_plan(x.shape[1], x.shape[2], w_shape, stride, padding), x, g).reshape(w_shape)

@@ -2,6 +2,7 @@
 
     @kernel                      one thread; the interpreter lock stays held, so two Python threads never meet inside
     @kernel(parallel=True)       numba.prange may be used; one caller at a time
+    @kernel(exact=True)          every rounding as written, no sum reordered; the lock is let go: several threads may be inside
     @device, @inline             a function that only kernels call; @inline: so small that a call would cost more than its work
     @shared("void(int64, ...)")  a large one that many kernels call, on numbers and addresses: compiled once, where a @device function
                                  is compiled again as a part of each kernel; a kernel names those that it calls: @kernel(links=[...])
@@ -32,11 +33,12 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def kernel(function: Callable | None = None, *, parallel: bool = False, links: Sequence[Any] = ()) -> Any:
+def kernel(function: Callable | None = None, *, parallel: bool = False, exact: bool = False, links: Sequence[Any] = ()) -> Any:
     """Compile `function` at its first call.  A parallel kernel may be called from any Python thread; calls queue."""
     if function is None:
-        return functools.partial(kernel, parallel=parallel, links=links)
-    compiled = njit(parallel=parallel, nogil=parallel, no_cfunc_wrapper=True, **OPTIONS)(function)
+        return functools.partial(kernel, parallel=parallel, exact=exact, links=links)
+    options = OPTIONS | ({"fastmath": False} if exact else {})
+    compiled = njit(parallel=parallel, nogil=parallel or exact, no_cfunc_wrapper=True, **options)(function)
     set_cache(compiled, function, lambda: _link(links))
     kernels.add(compiled)
     return _one_at_a_time(compiled) if parallel else compiled
@@ -80,6 +82,11 @@ _linked: list[Any] = []  # kept alive: code points at them
 def inline(function: Callable) -> Any:
     """A small function that only kernels call."""
     return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+
+
+def inline_exact(function: Callable) -> Any:
+    """The same for kernels that are exact."""
+    return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS | {"fastmath": False})(function)
 
 
 def device(function: Callable) -> Any:

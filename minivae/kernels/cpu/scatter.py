@@ -10,6 +10,8 @@ Schedule.  An image a worker; a block of rows of g at a time, so that m stays in
 number of threads does not change a bit.
 """
 
+import functools
+
 import numba
 import numpy as np
 from llvmlite import ir
@@ -135,6 +137,12 @@ def _multiply_and_scatter(
                 run = next_run(counters, 0)
 
 
+@functools.cache
+def no_bias(channels: int) -> np.ndarray:
+    """Zeros, kept: a recording lays out anew what nobody holds, and would find no zeros there."""
+    return np.zeros(channels, np.float32)
+
+
 def multiply_and_scatter(
     g: np.ndarray, w: np.ndarray, stride: Pair, padding: Padding, bias: np.ndarray, activation: int, gx: np.ndarray
 ) -> None:
@@ -147,7 +155,7 @@ def multiply_and_scatter(
     packed = scratch("packed", 1, O * -(-lanes // WIDTH) * WIDTH)[0]
     tables = scratch("tables", 3, 2 * max(BLOCK, OW, O)).view(np.int64)
     buffers = scratch("images", workers, SWEEP_BUFFER + WIDTH + max(BLOCK, OW) * lanes + Hp * Wp * C)
-    bias = bias if bias.size else np.zeros(C, np.float32)
+    bias = bias if bias.size else no_bias(C)
     _multiply_and_scatter(
         runs(len(g), workers), counters(), g, w.reshape(-1), bias, activation, (KH, KW), stride, (top, left), (Hp, Wp), gx,
         packed, tables, buffers, workers,

@@ -12,7 +12,15 @@ from .jit import kernels, parallel_lock
 Call = tuple[Callable, tuple]
 Watcher = Callable[[Any, Callable, tuple], Any]  # (kernel, the plain call, arguments) -> what the kernel returns
 _watchers: list[tuple[int, Watcher]] = []  # with the thread that each watches
+_recorders: list[tuple[int, list[Call]]] = []
 _lock = threading.Lock()
+
+
+def elsewhere() -> None:
+    """Stands among recorded calls for work that was none of a kernel's."""
+
+
+ELSEWHERE: Call = (elsewhere, ())
 
 
 class TimedCall(NamedTuple):
@@ -79,8 +87,20 @@ def recorded() -> Iterator[list[Call]]:
         calls.append((kernel, arguments))
         return plain(*arguments)
 
+    recorder = (threading.get_ident(), calls)
     with _watching(watcher):
-        yield calls
+        _recorders.append(recorder)
+        try:
+            yield calls
+        finally:
+            _recorders.remove(recorder)
+
+
+def incomplete() -> None:
+    """Tells whoever records this thread's kernels that work is done around them as well, so that repeating them would not do."""
+    for thread, calls in _recorders:
+        if thread == threading.get_ident():
+            calls.append(ELSEWHERE)
 
 
 def repeat(calls: list[Call]) -> None:

@@ -1,0 +1,228 @@
+"""Networks in integers: every machine, backend, number of threads and size of batch makes the same bits of the same numbers.
+
+Weights are rounded to 2^-WEIGHT and what flows between layers to 2^-ACTIVATION.  As integers they are held in float64, where sums of
+products below 2^53 are exact: in whatever order a BLAS adds them up, fused or not, nothing is rounded.  That no sum can reach 2^53 is
+checked of every layer, for inputs up to LIMIT, at which they are cut.  Rounding to 2^-ACTIVATION is a product with a power of 2 and a
+floor, which are exact too; nonlinear activations are read from tables, which tables.py makes the same everywhere.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..backend import cpu_backend
+from ..errors import UsageError
+from ..kernels.cpu import bits_back as kernels
+from ..nn.layers import ACTIVATIONS
+from . import tables
+
+WEIGHT, ACTIVATION = 12, 8
+SUM = WEIGHT + ACTIVATION  # bits behind the point of a sum of products
+LIMIT = 2.0**23  # the largest integer between layers: 2^15 in the units of the model
+TABLE_END = 32 << ACTIVATION  # beyond it the activations are lines
+NAMES = {function: name for name, function in ACTIVATIONS.items()}
+
+Layer = Callable[[np.ndarray], np.ndarray]  # integers of 2^-ACTIVATION -> integers of 2^-SUM, or of 2^-ACTIVATION for a shape
+
+
+def rounded(y: np.ndarray) -> np.ndarray:
+    """Integers of 2^-SUM to the nearest of 2^-ACTIVATION, halves up, cut at LIMIT."""
+    return np.clip(np.floor(y * 2.0**-WEIGHT + 0.5), -LIMIT, LIMIT)
+
+
+def to_integers(a: Any, bits: int, where: str) -> np.ndarray:
+    """2^bits a, rounded to the nearest, as float64.  Raises UsageError for what is not finite."""
+    a = np.asarray(a.get() if hasattr(a, "get") else a, np.float64)
+    if not np.isfinite(a).all():
+        raise UsageError(f"{where} holds numbers that are not finite, and no integers stand for them; use an earlier checkpoint")
+    return np.ascontiguousarray(np.rint(a * 2.0**bits))
+
+
+def product(a: np.ndarray, w: np.ndarray, b: Any = 0.0) -> np.ndarray:
+    """a w + b, exact in any order.     (..., I), (I, O), (O,) -> (..., O)"""
+    if cpu_backend() != "numba":
+        return a @ w + b
+    y = np.empty((math.prod(a.shape[:-1]), w.shape[1]))
+    y[...] = b
+    kernels.product(np.ascontiguousarray(a).reshape(len(y), w.shape[0]), w, y)
+    return y.reshape(*a.shape[:-1], w.shape[1])
+
+
+def check_sums(weights: np.ndarray, bias: np.ndarray, where: str) -> None:
+    """weights (..., outputs): all sums that an output may be are below 2^53."""
+    largest = float((abs(weights).reshape(-1, weights.shape[-1]).sum(axis=0) * LIMIT + abs(bias)).max(initial=0))
+    if largest >= 2.0**53:
+        raise UsageError(
+            f"{where}: its weights add up to {largest / LIMIT / 2.0**WEIGHT:.3g}, and sums of integers are exact up to "
+            f"{2.0**53 / LIMIT / 2.0**WEIGHT:.0f}; train with smaller weights"
+        )
+
+
+class Portable:
+    """A network of nn's layers in integers.     integers of 2^-ACTIVATION, float64 -> integers of 2^-SUM, float64
+
+    It ends in a layer with weights and no activation, as encoders and decoders do; layers of shapes may follow.  Dense, convolutions,
+    batch norm by its running moments, dropout (which only acts in training), every activation of the library by its name.
+    """
+
+    def __init__(self, network: Any, where: str = "network"):
+        self.layers: list[Layer] = []
+        self.sums: list[bool] = []  # whether a layer gives sums, to be rounded, or only another shape
+        self.activations: list[str | None] = []
+        self.digest = hashlib.sha256()
+        for at, layer in flat(network, where):
+            self.add(layer, at)
+        last = max((i for i, sums in enumerate(self.sums) if sums), default=-1)
+        if last < 0 or any(self.activations[last:]):
+            raise UsageError(f"{where} must end in a layer with weights and without an activation, so that the coder can read its numbers")
+        self.last = last
+
+    def __call__(self, a: np.ndarray) -> np.ndarray:
+        for i, layer in enumerate(self.layers):
+            a = layer(a)
+            if self.sums[i] and i < self.last:
+                a = rounded(a)
+            if self.activations[i]:
+                a = activated(a, self.activations[i])
+        return a
+
+    def add(self, layer: Any, where: str) -> None:
+        kind = type(layer)
+        if kind not in LAYERS:
+            known = ", ".join(known.__name__ for known in LAYERS)
+            raise UsageError(f"{where} is a {kind.__name__}, and integers are made of {known}; build the network of those")
+        made, sums, arrays, options = LAYERS[kind](layer, where)
+        activation = layer.name if kind is nn.Activation else getattr(layer, "activation", None)
+        if callable(activation):
+            if activation not in NAMES:
+                raise UsageError(f"{where}: the activation is a function of yours, of which there is no table; use one of {names()}")
+            activation = NAMES[activation]
+        if activation is not None and activation not in TABLES:
+            raise UsageError(f"{where}: there is no table of the activation {activation}; use one of {names()}")
+        if made is None:
+            return
+        self.digest.update(repr((kind.__name__, activation, options, [a.shape for a in arrays])).encode())
+        for a in arrays:
+            self.digest.update(a.astype("<i8").tobytes())
+        self.layers.append(made)
+        self.sums.append(sums)
+        self.activations.append(activation)
+
+
+def names() -> str:
+    return ", ".join(TABLES)
+
+
+def flat(network: Any, where: str) -> list[tuple[str, Any]]:
+    if type(network) is nn.Sequential:
+        return [found for i, layer in enumerate(network.layers) for found in flat(layer, f"{where}.layers.{i}")]
+    return [(where, network)]
+
+
+def activated(a: np.ndarray, name: str | None) -> np.ndarray:
+    """An activation of integers of 2^-ACTIVATION: from its table within +-32, and a line of that slope beyond."""
+    if name == "relu":
+        return np.maximum(a, 0.0)
+    table, below, above = table_of(str(name))
+    inside = np.clip(a, -TABLE_END, TABLE_END)
+    beyond = a - inside
+    return table[(inside + TABLE_END).astype(np.int64)] + np.rint(np.where(beyond > 0, above, below) * beyond)
+
+
+TABLES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, float]] = {  # the function, its slope below -32 and above 32
+    "relu": (lambda x: np.maximum(x, 0.0), 0.0, 1.0),
+    "leaky_relu": (lambda x: np.where(x > 0, x, 0.01 * x), 0.01, 1.0),
+    "elu": (lambda x: np.where(x > 0, x, tables.exp(np.minimum(x, 0)) - 1), 0.0, 1.0),
+    "silu": (lambda x: x * tables.sigmoid(x), 0.0, 1.0),
+    "tanh": (tables.tanh, 0.0, 0.0),
+    "sigmoid": (tables.sigmoid, 0.0, 0.0),
+    "softplus": (tables.softplus, 0.0, 1.0),
+}
+_made: dict[str, np.ndarray] = {}
+
+
+def table_of(name: str) -> tuple[np.ndarray, float, float]:
+    function, below, above = TABLES[name]
+    if name not in _made:
+        _made[name] = np.rint(function(np.arange(-TABLE_END, TABLE_END + 1) / 2.0**ACTIVATION) * 2.0**ACTIVATION)
+    return _made[name], below, above
+
+
+# --- layers: (the function, whether it gives sums, its integers, its options) ---
+
+
+def dense(layer: Any, where: str) -> tuple:
+    w, b = to_integers(layer.w.data, WEIGHT, f"{where}.w"), to_integers(layer.b.data, SUM, f"{where}.b")
+    check_sums(w, b, where)
+    return (lambda a: product(a, w, b)), True, [w, b], ()
+
+
+def conv(layer: Any, where: str) -> tuple:
+    w, b = to_integers(layer.w.data, WEIGHT, f"{where}.w"), to_integers(layer.b.data, SUM, f"{where}.b")
+    check_sums(w, b, where)
+    (top, bottom), (left, right) = layer.padding
+    (down, across), (height, width) = layer.stride, w.shape[:2]
+
+    def forward(a: np.ndarray) -> np.ndarray:
+        a = np.pad(a, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        rows, columns = (a.shape[1] - height) // down + 1, (a.shape[2] - width) // across + 1
+        y = np.zeros((len(a), rows, columns, w.shape[3])) + b
+        for i in range(height):
+            for j in range(width):
+                y += product(a[:, i : i + down * rows : down, j : j + across * columns : across][:, :rows, :columns], w[i, j])
+        return y
+
+    return forward, True, [w, b], (layer.padding, layer.stride)
+
+
+def conv_transpose(layer: Any, where: str) -> tuple:
+    w, b = to_integers(layer.w.data, WEIGHT, f"{where}.w"), to_integers(layer.b.data, SUM, f"{where}.b")  # (H, W, outputs, inputs)
+    check_sums(w.transpose(0, 1, 3, 2), b, where)
+    (top, bottom), (left, right) = layer.padding
+    (down, across), (height, width) = layer.stride, w.shape[:2]
+    backwards = np.ascontiguousarray(w.transpose(0, 1, 3, 2))
+    size = (layer.size, layer.size) if isinstance(layer.size, int) else layer.size
+
+    def forward(a: np.ndarray) -> np.ndarray:
+        rows, columns = a.shape[1:3]
+        tall, wide = size or ((rows - 1) * down + height - top - bottom, (columns - 1) * across + width - left - right)
+        y = np.zeros((len(a), max((rows - 1) * down + height, top + tall), max((columns - 1) * across + width, left + wide), w.shape[2]))
+        for i in range(height):
+            for j in range(width):
+                y[:, i : i + down * (rows - 1) + 1 : down, j : j + across * (columns - 1) + 1 : across] += product(a, backwards[i, j])
+        return y[:, top : top + tall, left : left + wide] + b
+
+    return forward, True, [w, b], (layer.padding, layer.stride, size)
+
+
+def batch_norm(layer: Any, where: str) -> tuple:
+    """By its running moments it is scale x + shift."""
+    gamma, beta, mean, var = (
+        np.asarray(a.get() if hasattr(a, "get") else a, np.float64)
+        for a in (layer.gamma.data, layer.beta.data, layer.running_mean, layer.running_var)
+    )
+    scale = gamma / np.sqrt(var + layer.eps)
+    s, t = to_integers(scale, WEIGHT, where), to_integers(beta - scale * mean, SUM, where)
+    check_sums(s[None], t, where)
+    return (lambda a: a * s + t), True, [s, t], ()
+
+
+def reshape(layer: Any, where: str) -> tuple:
+    shape = tuple(layer.shape)
+    return (lambda a: a.reshape(len(a), *shape)), False, [], shape
+
+
+LAYERS: dict[type, Callable[[Any, str], tuple]] = {
+    nn.Dense: dense,
+    nn.Conv2d: conv,
+    nn.ConvTranspose2d: conv_transpose,
+    nn.BatchNorm: batch_norm,
+    nn.Activation: lambda layer, where: ((lambda a: a), False, [], ()),
+    nn.Flatten: lambda layer, where: ((lambda a: a.reshape(len(a), math.prod(a.shape[1:]))), False, [], ()),
+    nn.Reshape: reshape,
+    nn.Dropout: lambda layer, where: (None, False, [], ()),  # it only acts in training
+}

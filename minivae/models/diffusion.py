@@ -1,0 +1,177 @@
+"""Diffusion: a hierarchical VAE of T layers, whose encoder is fixed and adds noise, and whose decoder predicts that noise.
+
+    q(z_t | x) = N(a y, s^2),  s^2 = sigmoid(g),  a^2 = sigmoid(-g),  g from g_0 to g_1 linear in t = 0 ... 1,  y = 2 x - 1 for pixels
+    p(z_1) = N(0, I),  p(z_s | z_t) = q(z_s | z_t, x = the guess),  the guess being (z_t - s eps(z_t, t)) / a
+    p(x | z_0) prop. to q(z_0 | x), over the levels that a pixel may have
+
+J. Sohl-Dickstein et al. 2015; J. Ho et al., "DDPM", 2020; D. P. Kingma et al., "Variational diffusion models", 2021, whose notation it is.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import xp
+from ..distributions import Distribution, Gaussian, NoisyLevels
+from ..engine import Tensor, constant_of, no_grad
+from ..errors import ShapeError, UsageError
+from ..nn import Average, FilmMLP, Module, UNet
+from ..random import Stream
+
+ARCHITECTURES = ("dense", "unet")
+FOURIER = (6, 7)  # waves of 2^n pi that the network sees a pixel by: at little noise what matters are its last digits
+
+
+class Diffusion(Module):
+    """The decoder of all layers, one network that is told the time, and its moving average, which evaluation and samples take.
+
+    image_shape   (H, W, C) pixels in [0, 1], of `levels` levels; or any shape of numbers, which should have a variance of about 1
+    arch          "dense": layers of `hidden` units;  "unet": residual blocks with `channels`, the largest image first
+    levels        of a pixel, k / (levels - 1); 0 for numbers that are not rounded: p(x | z_0) is then a Gaussian density
+    steps         layers, T, that samples are drawn through
+    eta           noise of a step of sampling: 1 that of p(z_s | z_t), 0 none (J. Song et al., "DDIM", 2021)
+    low, high     g at t = 0 and at t = 1: the log of noise over signal, and minus the log of the signal-to-noise ratio
+    """
+
+    looked_at = 0  # samples that the alarm for mode collapse may ask for: each is a hundred passes
+    top = 0
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        rng: Stream,
+        arch: str = "dense",
+        hidden: Sequence[int] | None = None,
+        channels: Sequence[int] | None = None,
+        levels: int | None = None,
+        steps: int = 100,
+        eta: float = 1.0,
+        low: float = -13.3,
+        high: float = 5.0,
+    ):
+        self.image_shape = tuple(int(n) for n in image_shape)
+        self.levels = (256 if len(self.image_shape) == 3 else 0) if levels is None else levels
+        if arch not in ARCHITECTURES or (arch == "unet" and len(self.image_shape) != 3):
+            raise UsageError(f"Diffusion: arch is {arch!r} for {self.image_shape}; choose dense, or unet for images (H, W, C)")
+        if not len(image_shape) or min(image_shape) < 1 or self.levels == 1 or self.levels < 0:
+            raise UsageError(f"Diffusion: image_shape is {self.image_shape}, levels is {self.levels}; need 1 each, and 0 or 2 levels")
+        if steps < 1 or not 0 <= eta <= 1 or not -30 <= low < high <= 30:
+            raise UsageError(
+                f"Diffusion: steps {steps}, eta {eta}, low {low}, high {high}; need 1 step, eta in [0, 1], -30 <= low < high <= 30"
+            )
+        self.arch, self.steps, self.eta, self.low, self.high = arch, steps, float(eta), float(low), float(high)
+        self.latent = math.prod(self.image_shape)  # z_0 has as many numbers as x
+        self.hidden = tuple((256, 256, 256) if hidden is None else hidden) if arch == "dense" else ()
+        self.channels = tuple((16, 32, 64) if channels is None else channels) if arch == "unet" else ()
+        seen = 1 + (2 * len(FOURIER) if self.levels else 0)  # numbers for each number of z
+        self.net: Any
+        if arch == "dense":
+            self.net = FilmMLP(seen * self.latent, self.latent, rng, self.hidden)
+        else:
+            *size, depth = self.image_shape
+            self.net = UNet(size, seen * depth, depth, rng, self.channels)
+        self.average = Average(self.net)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that build this architecture again."""
+        own = ("arch", "levels", "steps", "eta", "low", "high")
+        lists = {name: list(getattr(self, name)) for name in ("image_shape", "hidden", "channels")}
+        return lists | {name: getattr(self, name) for name in own}
+
+    def gamma(self, t: Any) -> Any:
+        """log s^2 / a^2 at time t, linear."""
+        return self.low + (self.high - self.low) * t
+
+    def noise(self, z: Any, t: Any) -> Any:
+        """eps(z_t, t), the noise in z_t: by the weights while training, by their average afterwards.     z (N, D), t (N,) -> (N, D)"""
+        net = self.net if self.training else self.average
+        h = constant_of(with_waves, z.data if isinstance(z, Tensor) else z, FOURIER) if self.levels else z
+        if self.arch == "unet":
+            h = ops.reshape(h, (len(z), *self.image_shape[:2], -1))
+        return ops.reshape(net(h, t), (len(z), self.latent))
+
+    def to_code(self, x: Any) -> Any:
+        """What z_t is the noisy version of: pixels from -1 to 1, other numbers as they are.     (N, *image_shape) -> (N, D)"""
+        if tuple(x.shape[1:]) != self.image_shape:
+            raise ShapeError(f"Diffusion: x is {tuple(x.shape)}, the model's are {self.image_shape}; need (N, *{self.image_shape})")
+        flat = x.reshape(len(x), self.latent)
+        return flat * 2 - 1 if self.levels else flat
+
+    @property
+    def prior(self) -> "Chain":
+        """p(z_0) by its samples: from noise down through all layers."""
+        return Chain(self, self.steps, self.eta)
+
+    def decode(self, z: Any) -> Any:
+        """p(x | z_0).     z_0 (..., D) -> parameters (..., *image_shape)"""
+        if z.shape[-1] != self.latent:
+            raise ShapeError(f"Diffusion.decode: z is {tuple(z.shape)}, the model has {self.latent} numbers; need (..., {self.latent})")
+        a, s = scales(self.gamma(0.0))
+        mean = ops.reshape(ops.multiply(z, 1 / a), (*z.shape[:-1], *self.image_shape))
+        if self.levels:
+            return NoisyLevels(mean * 0.5 + 0.5, s / a / 2, self.levels, event_ndim=len(self.image_shape))
+        return Gaussian(mean, 2 * math.log(s / a), len(self.image_shape))
+
+    def move_average(self, decay: float) -> None:
+        """average <- decay average + (1 - decay) weights, while training; see nn.Average."""
+        if self.training:
+            self.average.follow(self.net, decay)
+
+
+def scales(gamma: float) -> tuple[float, float]:
+    """(a, s), the scales of the signal and of the noise: a^2 = sigmoid(-g), s^2 = sigmoid(g)"""
+    return math.exp(-0.5 * np.logaddexp(0, gamma)), math.exp(-0.5 * np.logaddexp(0, -gamma))
+
+
+def with_waves(z: Any, powers: Sequence[int]) -> Any:
+    """z, and sin and cos of 2^n pi z, each pixel's beside it: see FOURIER.     (N, D) -> (N, D (1 + 2 powers))
+
+    D. P. Kingma et al. 2021, appendix C."""
+    module = xp(z)
+    waves = [f(z * z.dtype.type(math.pi * 2**n)) for n in powers for f in (module.sin, module.cos)]
+    return module.stack([z, *waves], axis=-1).reshape(len(z), -1)
+
+
+class Chain(Distribution):
+    """p(z_0) of a diffusion: its samples are N(0, I), carried through `steps` layers.  Its density has a bound alone, objectives.Denoise.
+
+    z_s = a_s x + sqrt(s_s^2 - v) eps + sqrt(v) noise,  v = eta^2 s_s^2 / s_t^2 (1 - a_t^2 / a_s^2),  x the guess from z_t, in the range
+    of pixels if there are levels.  eta = 1 is p(z_s | z_t), and eta = 0 has no noise but that of z_1.        J. Song et al. 2021, eq. 12
+    """
+
+    event_ndim = 1
+
+    def __init__(self, model: Diffusion, steps: int, eta: float):
+        self.model, self.steps, self.eta = model, steps, eta
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.model.latent,)
+
+    def sample(self, rng: Stream, n: int | tuple[int, ...] = (), like: Any = None) -> Tensor:
+        """-> (*n, D), a constant"""
+        lead = (n,) if isinstance(n, int) else tuple(n)
+        z = rng.normal((math.prod(lead), self.model.latent), like=like)
+        with no_grad():
+            for i in range(self.steps, 0, -1):
+                z = self.step(z, i / self.steps, (i - 1) / self.steps, rng)
+        return constant_of(reshaped, z, (*lead, self.model.latent))
+
+    def step(self, z: Any, t: float, s: float, rng: Stream) -> Any:
+        """z_t -> z_s.     (N, D) -> (N, D)"""
+        (a_t, s_t), (a_s, s_s) = scales(self.model.gamma(t)), scales(self.model.gamma(s))
+        eps = self.model.noise(z, xp(z).full(len(z), t, z.dtype)).data
+        x = (z - s_t * eps) / a_t
+        if self.model.levels:
+            x = x.clip(-1, 1)
+            eps = (z - a_t * x) / s_t
+        v = self.eta**2 * (s_s / s_t) ** 2 * -math.expm1(2 * math.log(a_t / a_s))
+        z = a_s * x + math.sqrt(max(s_s**2 - v, 0.0)) * eps
+        return (z if v == 0 else z + math.sqrt(v) * rng.normal(z.shape, like=z)).astype(eps.dtype)
+
+
+def reshaped(z: Any, shape: tuple[int, ...]) -> Any:
+    return z.reshape(shape).copy()
