@@ -144,6 +144,8 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--pseudo", type=int, metavar="M", help="of a vamp: pseudo-inputs that the prior is made of; default: 100")
     group.add_argument("--flow", choices=FLOWS, help="of a flow: the maps that bend q(z|x); default: planar")
     group.add_argument("--flow-layers", type=int, metavar="L", help="of a flow: how many maps; default: 4")
+    group.add_argument("--groups", type=int, help="of a vq: vectors that a code is of; default: of 4 numbers each")
+    group.add_argument("--entries", type=int, help="of a vq: vectors in its book; default: 64")
     group = p.add_argument_group("objective and optimizer")
     group.add_argument(
         "--objective",

@@ -19,6 +19,7 @@ from .likelihoods import LIKELIHOODS
 from .networks import ARCHITECTURES, critic
 from .vae import HEADS, VAE
 from .vamp import VampVAE
+from .vq import VQVAE, Codebook, perplexity
 from .walks import attribute_direction, lerp, slerp, traversal
 
 __all__ = [
@@ -32,8 +33,10 @@ __all__ = [
     "MODELS",
     "PRIORS",
     "VAE",
+    "VQVAE",
     "Activity",
     "Classifier",
+    "Codebook",
     "Diffusion",
     "FlowVAE",
     "HierarchicalVAE",
@@ -46,6 +49,7 @@ __all__ = [
     "critic",
     "describe",
     "lerp",
+    "perplexity",
     "slerp",
     "traversal",
 ]
@@ -57,6 +61,7 @@ MODELS: dict[str, type[Module]] = {
     "hierarchical": HierarchicalVAE,
     "vamp": VampVAE,
     "flow": FlowVAE,
+    "vq": VQVAE,
     "gan": GAN,
     "diffusion": Diffusion,
 }

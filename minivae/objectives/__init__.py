@@ -15,6 +15,7 @@ from .gan import Gan
 from .iwae import Iwae, iwae
 from .tc import Parts, TotalCorrelation, minibatch_parts
 from .vaegan import VaeGan
+from .vq import VectorQuantization
 
 __all__ = [
     "OBJECTIVES",
@@ -33,6 +34,7 @@ __all__ = [
     "Terms",
     "TotalCorrelation",
     "VaeGan",
+    "VectorQuantization",
     "as_objective",
     "default_objective",
     "elbo",
@@ -46,7 +48,7 @@ __all__ = [
 ]
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, VaeGan, Denoise, Denoising)
+    o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, VaeGan, Denoise, Denoising, VectorQuantization)
 }
 
 
