@@ -18,7 +18,8 @@ from minivae.training import Trainer, TrainingConfig, losses
 
 SHAPE = (6, 5, 2)
 LABELS = np.array([0, 3, 1])
-KINDS = [(name, arch) for name in MODELS for arch in ("dense", "conv", "gru", "lstm")]
+ENCODING = [name for name, kind in MODELS.items() if hasattr(kind, "encode")]
+KINDS = [(name, arch) for name in ENCODING for arch in ("dense", "conv", "gru", "lstm")]
 
 
 def small(name: str, arch: str = "dense", seed: int = 1, **options):
@@ -56,7 +57,7 @@ def test_a_description_makes_the_model_again(name, arch):
     assert conditioned.decode_mean(conditioned.sample_prior(Stream(0), 3)).shape == x.shape
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "ae"])
+@pytest.mark.parametrize("name", [name for name in ENCODING if name != "ae"])
 def test_the_parts_of_the_latents_sum_to_the_divergence(name):
     """And both are E_q[log q / p], by many samples."""
     _, conditioned, x = small(name)
