@@ -33,6 +33,8 @@ class Diffusion(Module):
     levels        of a pixel, k / (levels - 1); 0 for numbers that are not rounded: p(x | z_0) is then a Gaussian density
     steps         layers, T, that samples are drawn through
     eta           noise of a step of sampling: 1 that of p(z_s | z_t), 0 none (J. Song et al., "DDIM", 2021)
+    detail        d: where the noise is larger, the network guesses x as a whole; where it is smaller, what to change of z_t.  By default
+                  0.1 for pixels, whose edges are sharp, and 1 for numbers, where F is the "v" of other programs
     low, high     g at t = 0 and at t = 1: the log of noise over signal, and minus the log of the signal-to-noise ratio
     """
 
@@ -51,6 +53,7 @@ class Diffusion(Module):
         eta: float = 1.0,
         low: float = -13.3,
         high: float = 5.0,
+        detail: float | None = None,
     ):
         self.image_shape = tuple(int(n) for n in image_shape)
         self.levels = (256 if len(self.image_shape) == 3 else 0) if levels is None else levels
@@ -63,6 +66,9 @@ class Diffusion(Module):
                 f"Diffusion: steps {steps}, eta {eta}, low {low}, high {high}; need 1 step, eta in [0, 1], -30 <= low < high <= 30"
             )
         self.arch, self.steps, self.eta, self.low, self.high = arch, steps, float(eta), float(low), float(high)
+        self.detail = (0.1 if self.levels else 1.0) if detail is None else float(detail)
+        if not 0 < self.detail <= 1:
+            raise UsageError(f"Diffusion: detail is {self.detail}; need more than 0, and 1 at most")
         self.latent = math.prod(self.image_shape)  # z_0 has as many numbers as x
         self.hidden = tuple((256, 256, 256) if hidden is None else hidden) if arch == "dense" else ()
         self.channels = tuple((16, 32, 64) if channels is None else channels) if arch == "unet" else ()
@@ -77,7 +83,7 @@ class Diffusion(Module):
 
     def config(self) -> dict[str, Any]:
         """The arguments that build this architecture again."""
-        own = ("arch", "levels", "steps", "eta", "low", "high")
+        own = ("arch", "levels", "steps", "eta", "low", "high", "detail")
         lists = {name: list(getattr(self, name)) for name in ("image_shape", "hidden", "channels")}
         return lists | {name: getattr(self, name) for name in own}
 
@@ -86,12 +92,16 @@ class Diffusion(Module):
         return self.low + (self.high - self.low) * t
 
     def noise(self, z: Any, t: Any) -> Any:
-        """eps(z_t, t), the noise in z_t: by the weights while training, by their average afterwards.     z (N, D), t (N,) -> (N, D)"""
+        """eps(z_t, t) = (z_t - a x) / s, the noise in z_t, with the guess x = z_t / a d^2 / (r^2 + d^2) + F r / (r^2 + d^2)^1/2 by what the
+        network says, F; r = s / a is the noise, and d the `detail`.  By the weights while training, by their average afterwards.
+        z (N, D), t (N,) -> (N, D)        after T. Karras et al., "Elucidating the design space of diffusion models", 2022, eq. 7"""
         net = self.net if self.training else self.average
         h = constant_of(with_waves, z.data if isinstance(z, Tensor) else z, FOURIER) if self.levels else z
         if self.arch == "unet":
             h = ops.reshape(h, (len(z), *self.image_shape[:2], -1))
-        return ops.reshape(net(h, t), (len(z), self.latent))
+        f = ops.reshape(net(h, t), (len(z), self.latent))
+        of_z, of_f = (constant_of(shares, t, self.low, self.high, self.detail, which) for which in (0, 1))  # (N, 1)
+        return ops.multiply(z, of_z) - f * of_f
 
     def to_code(self, x: Any) -> Any:
         """What z_t is the noisy version of: pixels from -1 to 1, other numbers as they are.     (N, *image_shape) -> (N, D)"""
@@ -124,6 +134,16 @@ class Diffusion(Module):
 def scales(gamma: float) -> tuple[float, float]:
     """(a, s), the scales of the signal and of the noise: a^2 = sigmoid(-g), s^2 = sigmoid(g)"""
     return math.exp(-0.5 * np.logaddexp(0, gamma)), math.exp(-0.5 * np.logaddexp(0, -gamma))
+
+
+def shares(t: Any, low: float, high: float, detail: float, which: int) -> Any:
+    """What z_t and F are multiplied with to make eps: r^2 / (s (r^2 + d^2)) = 1 / (s (1 + d^2 e^-g)), or (r^2 + d^2)^-1/2.
+    (N,) -> (N, 1)"""
+    module = xp(t)
+    g = (low + (high - low) * t.astype(np.float64))[:, None]
+    if which == 0:
+        return (module.exp(0.5 * module.logaddexp(0, -g)) / (1 + detail**2 * module.exp(-g))).astype(t.dtype)
+    return ((module.exp(g) + detail**2) ** -0.5).astype(t.dtype)
 
 
 def with_waves(z: Any, powers: Sequence[int]) -> Any:

@@ -92,7 +92,7 @@ def test_the_fields_of_objectives_are_flags(capsys):
     for name, kind in mv.objectives.OBJECTIVES.items():
         for field, value in kind().settings().items():
             assert f"--{field.replace('_', '-')}" in printed
-            assert f"{name} {value:g}" in printed
+            assert f"{name} {value if isinstance(value, str) else format(value, 'g')}" in printed
 
 
 def test_fit_without_and_with_labels(capsys):
