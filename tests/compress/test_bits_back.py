@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 from minivae import VAE, DataError, ShapeError, Stream, UsageError, use_backend
 from minivae.compress import BitsBack, Block, total_bits
-from minivae.compress.bits_back import LOW, initial_words
+from minivae.compress.messages import LOW, Group, initial_words
 from minivae.compress.pixels import PIXELS
 from minivae.compress.reference import latent_slots, level_slots
 from minivae.data import to_float
@@ -89,7 +89,6 @@ def test_the_length_is_what_the_probabilities_say(likelihood):
 def last_bins(coder, x):
     """The latents of the last image of a block: what pop_uniform takes off first."""
     from minivae.compress import reference
-    from minivae.compress.bits_back import Group
 
     # a block of so many images that the initial bits are those of the whole
     (block,) = encode_with_words_of(coder, x, 60)
