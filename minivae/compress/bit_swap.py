@@ -18,7 +18,8 @@ import numpy as np
 
 from ..errors import UsageError
 from ..models import VAE, HierarchicalVAE
-from .bits_back import MEAN, BitsBack, splitmix
+from .bits_back import MEAN, BitsBack
+from .messages import splitmix
 from .portable import ACTIVATION, Portable
 from .tables import POSITION
 

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 from minivae import VAE, DataError, ShapeError, Stream, UsageError, use_backend
 from minivae.compress import BitsBack, Block, total_bits
-from minivae.compress.bits_back import LOW, initial_words
+from minivae.compress.messages import LOW, Group, initial_words
 from minivae.compress.pixels import PIXELS
 from minivae.compress.reference import latent_slots, level_slots
 from minivae.data import to_float
@@ -89,7 +89,6 @@ def test_the_length_is_what_the_probabilities_say(likelihood):
 def last_bins(coder, x):
     """The latents of the last image of a block: what pop_uniform takes off first."""
     from minivae.compress import reference
-    from minivae.compress.bits_back import Group
 
     # a block of so many images that the initial bits are those of the whole
     (block,) = encode_with_words_of(coder, x, 60)
@@ -166,12 +165,12 @@ def test_a_batch_of_blocks_is_its_blocks(coder):
 
 
 def test_initial_bits_are_in_the_file_and_no_more(coder):
-    """Each latent pops at most posterior_bits; what was never touched is cut off."""
-    (block,) = coder.encode(images_of(n=1), 1)
+    """Each latent of the first image pops at most posterior_bits, and here an image leaves more than the next one takes; what was never
+    touched of the 40 words a latent that lie ready is cut off."""
     lengths = []
-    coder.encode(images_of(n=1), 1, lengths)
-    used = 32 * len(block.words) - (lengths[0][1] - lengths[0][0]) - 32
-    assert 0 < used <= coder.latent * coder.posterior_bits + 64
+    (block,) = coder.encode(images_of(n=40), 40, lengths)
+    used = 32 * len(block.words) - (lengths[0][-1] - lengths[0][0]) - 32
+    assert 0 < used <= coder.latent * coder.posterior_bits + 64 < 32 * len(initial_words(0, 40 * coder.latent))
     assert total_bits([block]) == 32 * len(block.words)
 
 

@@ -88,6 +88,16 @@ def test_a_weight_that_rounds_to_another_integer_is_another_model(file):
         read(BitsBack(model), file)
 
 
+def test_a_bit_of_the_header_is_told_from_another_model(coder, file):
+    """Also of the SHA-256 and of the CRC of a block's images: the header's own checksum is looked at first."""
+    size = read_header(file).size
+    for at in (*range(17, AT + 48), AT + 60, size - 1):
+        data = bytearray(file)
+        data[at] ^= 4
+        with pytest.raises(DataError, match="its header does not match its checksum"):
+            read(coder, bytes(data))
+
+
 def sealed(data, at, value):
     """The header with other bytes there, and a checksum that agrees."""
     header = read_header(data)
