@@ -141,7 +141,10 @@ def test_info_names_versions_backends_and_folders(capsys):
         assert word in out
 
 
-@pytest.mark.parametrize("command", ["", "train", "resume", "reconstruct", "sample", "interpolate", "evaluate", "explore", "bench", "info"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "train", "resume", "reconstruct", "sample", "interpolate", "evaluate", "explore", "score", "denoise", "inpaint", "bench", "info"],
+)
 def test_help_fits_a_terminal_and_names_every_option(command):
     environment = {**os.environ, "COLUMNS": "100"}
     done = subprocess.run(
