@@ -135,8 +135,8 @@ stage.claim(
 )
 stage.claim(f"a GAN's are sharper than a VAE's: {mean['GAN']['sharpness']:.3f}", mean["GAN"]["sharpness"] > mean["VAE"]["sharpness"])
 stage.claim(
-    f"a VAE's own codes, drawn by a diffusion in the place of N(0, I), cover more real images: {mean['diffusion, codes']['coverage']:.2f}, and "
-    f"{mean['VAE']['coverage']:.2f} without, in the same time",
+    "a VAE's own codes, drawn by a diffusion in the place of N(0, I), cover more real images in the same time: "
+    f"{mean['diffusion, codes']['coverage']:.2f}, and {mean['VAE']['coverage']:.2f} without",
     mean["diffusion, codes"]["coverage"] > mean["VAE"]["coverage"],
 )
 stage.claim(
