@@ -176,7 +176,9 @@ stage.save(figure, asked.out / "best_critic.png")
 
 # %%
 # Eight modes on a ring. As published, a GAN finds one of them, and jumps (L. Metz et al., 2017). A sample is good within three standard
-# deviations of a mode. What R1 does here is what it did to the point: it stops the turning.
+# deviations of a mode. R1 keeps the critic flat where it cannot tell, so that no mode is left for long; that is not to say that samples are
+# better for it: a flat critic says less about where exactly a mode is, and at some lengths of training the game without it is ahead in
+# good samples.
 
 SPREAD = 0.02
 angles = 2 * np.pi * np.arange(8) / 8
@@ -188,7 +190,7 @@ for name, objective in (
     ("R1", Gan(penalty_weight=0.1, penalty_every=1, ema=0.99)),
 ):
     model = GAN((2,), Stream(asked.seed).split("weights"), latent=2, hidden=(64, 64))
-    stage.train(model, ring, epochs, objective=objective, name=name, lr=5e-3, seed=asked.seed)
+    stage.train(model, ring, epochs, objective=objective, name=name, lr=1e-3, seed=asked.seed)
     made = inference.sample(model, Stream(asked.seed).split("samples"), 2500)
     distance = np.sqrt(((made[:, None] - centres) ** 2).sum(axis=-1))
     good = distance.min(axis=1) < 3 * SPREAD
@@ -197,11 +199,6 @@ for name, objective in (
     print(f"{name:10s} {int((reached > 25).sum())} modes with 1% of the samples nearby, {good.mean():.1%} good samples")
 modes = {name: int((reached > 25).sum()) for name, (_, _, reached) in rows.items()}
 stage.claim(f"with R1 {modes['R1']} of 8 modes", modes["R1"] >= stage.pick(asked, 5, 8, 8))
-stage.claim(
-    f"and {rows['R1'][1]:.0%} of the samples are good, where without it {rows['no penalty'][1]:.0%} are",
-    rows["R1"][1] > rows["no penalty"][1],
-)
-
 figure = Figure(figsize=(8, 3), layout="constrained", facecolor="white")
 for ax, (name, made) in zip(figure.subplots(1, 3), [("data", ring[:2500]), *((name, row[0]) for name, row in rows.items())], strict=True):
     ax.scatter(*made.T, s=3, color=INK, alpha=0.3, linewidths=0)
