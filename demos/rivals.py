@@ -25,7 +25,7 @@ from minivae.data import to_float
 from minivae.evaluate import frechet_distance, likeness, mode_count, sharpness
 from minivae.evaluate.neighbours import distances, rows
 from minivae.models import GAN, Classifier, Diffusion
-from minivae.objectives import CrossEntropy, Denoise, Gan, VaeGan
+from minivae.objectives import CrossEntropy, Gan, NoisePrediction, VaeGan
 from minivae.plots.bars import PARTS
 from minivae.plots.layout import INK, SMALL, TITLE, calm
 from minivae.training import Trainer, TrainingConfig
@@ -85,13 +85,13 @@ def latent_diffusion(seed: int, rng: Stream) -> Callable[[Stream], np.ndarray]:
     model = trained("VAE for its codes", VAE(digits.image_shape, rng), train, budget / 2, None, seed)
     with mv.no_grad():
         codes = model.encode(to_float(train)).sample(rng.split("codes")).numpy()
-    prior = trained("diffusion of codes", Diffusion((model.latent,), rng.split("prior")), codes, budget / 2, Denoise("noise"), seed)
+    prior = trained("diffusion of codes", Diffusion((model.latent,), rng.split("prior")), codes, budget / 2, NoisePrediction("noise"), seed)
     return lambda noise: inference.decode_mean(model, inference.sample(prior, noise, count))
 
 
 def diffusion(seed: int, rng: Stream) -> Callable[[Stream], np.ndarray]:
     model = Diffusion(digits.image_shape, rng, hidden=(512, 512, 512), steps=50)
-    trained("diffusion of pixels", model, train, budget, Denoise("noise"), seed, batch_size=64)
+    trained("diffusion of pixels", model, train, budget, NoisePrediction("noise"), seed, batch_size=64)
     return lambda noise: inference.sample(model, noise, count)
 
 

@@ -7,7 +7,7 @@ from .base import Objective, Progress, Terms, as_objective, kl_scale, setting, t
 from .capacity import Capacity
 from .classify import CrossEntropy
 from .denoising import Denoising
-from .diffusion import Denoise
+from .diffusion import NoisePrediction
 from .elbo import Elbo, elbo, regularizer
 from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
@@ -21,13 +21,13 @@ __all__ = [
     "OBJECTIVES",
     "Capacity",
     "CrossEntropy",
-    "Denoise",
     "Denoising",
     "Elbo",
     "Factor",
     "FreeBits",
     "Gan",
     "Iwae",
+    "NoisePrediction",
     "Objective",
     "Parts",
     "Progress",
@@ -48,7 +48,8 @@ __all__ = [
 ]
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    o.name: o for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, VaeGan, Denoise, Denoising, VectorQuantization)
+    o.name: o
+    for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, VaeGan, NoisePrediction, Denoising, VectorQuantization)
 }
 
 

@@ -14,7 +14,7 @@ GOALS = ("bound", "noise")
 
 
 @dataclass(frozen=True)
-class Denoise(Objective):
+class NoisePrediction(Objective):
     """-log p(x) <= -E log p(x | z_0) + KL(q(z_1 | x) || N(0, I)) + sum_t KL(q(z_s | z_t, x) || p(z_s | z_t)),
 
     of whose T terms, T/2 E expm1(g_t - g_s) |noise - eps(z_t, t)|^2 on average, each image of a batch has one: times that are spread
@@ -25,7 +25,7 @@ class Denoise(Objective):
     D. P. Kingma et al., "Variational diffusion models", 2021, eq. 11-14 and appendix I.1; J. Ho et al., "DDPM", 2020, eq. 14
     """
 
-    name: ClassVar[str] = "denoise"
+    name: ClassVar[str] = "noise_prediction"
     default_for: ClassVar[tuple[str, ...]] = ("diffusion",)
     needs: ClassVar[tuple[str, ...]] = ("noise", "gamma", "decode")
 

@@ -17,7 +17,7 @@ from minivae.evaluate import best_noise
 from minivae.gradcheck import frozen, gradcheck
 from minivae.models import Diffusion
 from minivae.models.diffusion import Chain, scales
-from minivae.objectives import Denoise, trained
+from minivae.objectives import NoisePrediction, trained
 from minivae.objectives.diffusion import noisy, prior_kl, spread
 from minivae.training import Trainer, TrainingConfig
 
@@ -58,7 +58,7 @@ def test_the_bound_of_gaussian_data_is_their_entropy_and_55_over_T():
     assert_allclose(scaled, 55, atol=1)
     model, n, layers = Exact(), 200_000, 1000
     x = math.sqrt(VARIANCE) * np.random.default_rng(0).normal(size=(n, 1))
-    losses, reports = Denoise(layers=layers).losses({"model": model}, Batch(x), Stream(1), trained(n, ("model",)))
+    losses, reports = NoisePrediction(layers=layers).losses({"model": model}, Batch(x), Stream(1), trained(n, ("model",)))
     prior, middle, reconstruction = exact_terms(layers)
     for found, expected in ((reports["kl"], prior + middle), (reports["reconstruction"], reconstruction)):
         values = found.data
@@ -147,7 +147,9 @@ def test_a_network_learns_the_average_over_finite_data_and_samples_them():
     points = np.array([[-1.5, 0.0], [0.5, 1.0], [1.0, -1.0]], np.float32)
     data = np.repeat(points, 400, axis=0)
     model = Diffusion((2,), Stream(0), hidden=(48, 48), steps=60)
-    trainer = mv.fit(model, data, Denoise("noise", ema=0.99), epochs=25, batch_size=100, lr=5e-3, lr_schedule="cosine", progress=False)
+    trainer = mv.fit(
+        model, data, NoisePrediction("noise", ema=0.99), epochs=25, batch_size=100, lr=5e-3, lr_schedule="cosine", progress=False
+    )
     assert trainer.why_eager == ""
     model.train(False)
     for t in (0.45, 0.65, 0.85):
@@ -193,7 +195,7 @@ def test_gradients_are_right(options):
     x = (np.random.default_rng(0).integers(0, 256, (3, 4, 3, 1)) / 255).astype(np.float64)
 
     def loss(model, x, rng):
-        return Denoise(layers=10).losses({"model": model}, Batch(x), rng, trained(3, ("model",)))[0]["model"]
+        return NoisePrediction(layers=10).losses({"model": model}, Batch(x), rng, trained(3, ("model",)))[0]["model"]
 
     report = gradcheck(frozen(loss, model, x, Stream(5)), elements=2, directions=1)
     assert report.ok, report
@@ -244,7 +246,7 @@ def test_a_unet_takes_any_size_and_starts_at_zero(size):
 def test_a_resumed_run_makes_the_bytes_of_one_that_never_stopped(tmp_path, model):
     data = spots(40)
     whole = mv.Run.start(tmp_path / "whole", data, {"model": "diffusion", "steps": 4} | model, TrainingConfig(4, 10))
-    assert whole.trainer.objective == Denoise()
+    assert whole.trainer.objective == NoisePrediction()
     whole.train(data)
     assert whole.trainer.why_eager == ""
     mv.Run.start(tmp_path / "half", data, {"model": "diffusion", "steps": 4} | model, TrainingConfig(2, 10)).train(data)
@@ -264,7 +266,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert main([str(a) for a in (*train, "--goal", "noise", "--layers", 50)]) == 0
     assert "bound" in capsys.readouterr().out
     assert json.loads((folder / "config.json").read_text())["objective"] == {
-        "objective": "denoise",
+        "objective": "noise_prediction",
         "goal": "noise",
         "layers": 50,
         "ema": 0.999,
@@ -279,8 +281,8 @@ def test_what_does_not_go_together_is_refused():
         with pytest.raises(UsageError, match=r"Diffusion: "):
             Diffusion(**({"image_shape": (4, 4, 1), "rng": Stream(0)} | options))
     with pytest.raises(UsageError, match="needs a model with noise"):
-        Trainer(mv.VAE((4, 4, 1), Stream(0)), None, Denoise())
+        Trainer(mv.VAE((4, 4, 1), Stream(0)), None, NoisePrediction())
     with pytest.raises(UsageError, match="goal"):
-        Denoise("speed")
+        NoisePrediction("speed")
     with pytest.raises(UsageError, match="ema"):
-        Denoise(ema=1.0)
+        NoisePrediction(ema=1.0)

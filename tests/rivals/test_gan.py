@@ -71,7 +71,7 @@ def test_steps_of_convolutions_are_recorded(kind):
     model, objective = {
         "gan": lambda: (GAN((28, 28, 1), Stream(0), arch="conv", channels=(16, 16)), Gan(penalty_every=2)),
         "vaegan": lambda: (mv.VAE((28, 28, 1), Stream(0), arch="conv", channels=(16,), hidden=(8,), latent=2), mv.objectives.VaeGan()),
-        "unet": lambda: (mv.models.Diffusion((28, 28, 1), Stream(0), arch="unet", channels=(2, 2)), mv.objectives.Denoise()),
+        "unet": lambda: (mv.models.Diffusion((28, 28, 1), Stream(0), arch="unet", channels=(2, 2)), mv.objectives.NoisePrediction()),
     }[kind]()
     trainer = Trainer(model, TrainingConfig(batch_size=5), objective)
     for _ in range(3):
