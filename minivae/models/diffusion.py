@@ -156,7 +156,7 @@ def with_waves(z: Any, powers: Sequence[int]) -> Any:
 
 
 class Chain(Distribution):
-    """p(z_0) of a diffusion: its samples are N(0, I), carried through `steps` layers.  Of its density there is a bound, that of NoisePrediction.
+    """p(z_0) of a diffusion: its samples are N(0, I), carried through `steps` layers.  Of its density there is but a bound.
 
     z_s = a_s x + sqrt(s_s^2 - v) eps + sqrt(v) noise,  v = eta^2 s_s^2 / s_t^2 (1 - a_t^2 / a_s^2),  x the guess from z_t, in the range
     of pixels if there are levels.  eta = 1 is p(z_s | z_t), and eta = 0 has no noise but that of z_1.        J. Song et al. 2021, eq. 12
