@@ -126,7 +126,9 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--channels", type=int, nargs="+", metavar="C", help="conv layers of the encoder; default: down to 4 to 7 pixels")
     group.add_argument("--latent", type=int, default=20, help="length of the latent vector z")
     group.add_argument("--activation", choices=[a for a in ACTIVATIONS if a], default="relu", help="nonlinearity between layers")
-    group.add_argument("--likelihood", choices=LIKELIHOODS, default="bernoulli", help="p(x|z) of a pixel")
+    group.add_argument(
+        "--likelihood", choices=LIKELIHOODS, default="bernoulli", metavar="NAME", help=f"p(x|z) of a pixel: {', '.join(LIKELIHOODS)}"
+    )
     group.add_argument("--head", choices=HEADS, default="logvar", help="what the encoder predicts beside the mean")
     group.add_argument("--prior", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
