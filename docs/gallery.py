@@ -22,7 +22,7 @@ SECTIONS = {
     "The bound": ("exact_posterior", "surgery", "iwae_table", "estimator_lab"),
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
-    "Rivals": ("gan_game", "rivals"),
+    "Rivals": ("gan_game", "rivals", "stacked"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 
