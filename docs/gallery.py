@@ -24,8 +24,8 @@ SECTIONS = {
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
     "What it is good for": ("anomaly", "restoration", "codebook"),
-    "Rivals": ("gan_game", "rivals"),
     "Compression": ("bits_back",),
+    "Rivals": ("gan_game", "rivals", "stacked"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 
