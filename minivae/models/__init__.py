@@ -16,6 +16,7 @@ from .flow import FLOWS, FlowVAE
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
+from .m2 import M2
 from .networks import ARCHITECTURES, critic
 from .vae import HEADS, VAE
 from .vamp import VampVAE
@@ -30,6 +31,7 @@ __all__ = [
     "GAN",
     "HEADS",
     "LIKELIHOODS",
+    "M2",
     "MODELS",
     "PRIORS",
     "VAE",
@@ -62,6 +64,7 @@ MODELS: dict[str, type[Module]] = {
     "vamp": VampVAE,
     "flow": FlowVAE,
     "vq": VQVAE,
+    "m2": M2,
     "gan": GAN,
     "diffusion": Diffusion,
 }
