@@ -18,6 +18,7 @@ from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
 from .m2 import M2
 from .networks import ARCHITECTURES, critic
+from .pretrained import EncoderClassifier
 from .vae import HEADS, VAE
 from .vamp import VampVAE
 from .vq import VQVAE, Codebook, perplexity
@@ -40,6 +41,7 @@ __all__ = [
     "Classifier",
     "Codebook",
     "Diffusion",
+    "EncoderClassifier",
     "FlowVAE",
     "HierarchicalVAE",
     "VampVAE",

@@ -64,7 +64,7 @@ class M2(CVAE):
         known = self.condition(constant_of(classes_in_turn, data, every).data)
         z, divergence = sample_and_kl(known.encode(many), known.prior, rng)
         reconstruction = -known.decode(z).log_prob(many)
-        return tuple(ops.transpose(ops.reshape(part, (every, n)), (1, 0)) for part in (reconstruction, divergence))  # type: ignore[return-value]
+        return tuple(ops.transpose(ops.reshape(part, (every, n)), (1, 0)) for part in (reconstruction, divergence))
 
     @property
     def class_nats(self) -> float:

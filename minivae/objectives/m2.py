@@ -42,7 +42,8 @@ class SemiSupervised(Objective):
         odd = (labels < -1) | (labels >= model.classes)
         if labels.dtype.kind not in "iu" or odd.any():
             raise UsageError(
-                f"M2: labels are {labels.dtype} from {labels.min()} to {labels.max()}; need integers 0 to {model.classes - 1}, -1: not known"
+                f"M2: labels are {labels.dtype} from {labels.min()} to {labels.max()}; "
+                f"need integers 0 to {model.classes - 1}, -1: not known"
             )
         n, few = len(labels), int((labels >= 0).sum())
         empty = (1 - few / n) ** min(batch_size, n)
