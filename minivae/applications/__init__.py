@@ -1,6 +1,7 @@
 """What a trained model is good for: functions of a model and of images."""
 
 from .anomaly import SCORES, anomaly_scores, bernoulli_floor, likelihood_regret, png_bits
+from .codes import draw_codes, telling
 from .denoise import Noisy, denoise, estimate_noise
 from .inpaint import Chain, Missing, gibbs, inpaint
 from .masks import MASKS, named_mask
@@ -17,6 +18,7 @@ __all__ = [
     "anomaly_scores",
     "bernoulli_floor",
     "denoise",
+    "draw_codes",
     "estimate_noise",
     "fit_posterior",
     "gibbs",
@@ -25,4 +27,5 @@ __all__ = [
     "named_mask",
     "png_bits",
     "restore",
+    "telling",
 ]

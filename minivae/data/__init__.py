@@ -10,6 +10,7 @@ from .binaries import idx_pairs, load_cifar, load_idx
 from .dataset import Batch, Dataset, batch_indices, batches, binarize, to_float
 from .download import cache_folder
 from .examples import Examples, load_examples
+from .few import UNKNOWN, balanced, partly_labelled
 from .images import load_folder, preparation
 from .sources import SOURCES, Ask, sprites_chosen
 from .sprites import Sprites
@@ -17,16 +18,19 @@ from .tables import load_csv
 
 __all__ = [
     "NAMES",
+    "UNKNOWN",
     "Batch",
     "Dataset",
     "Examples",
     "Sprites",
+    "balanced",
     "batch_indices",
     "batches",
     "binarize",
     "cache_folder",
     "load",
     "load_examples",
+    "partly_labelled",
     "sprites_chosen",
     "to_float",
 ]

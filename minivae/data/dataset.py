@@ -61,7 +61,7 @@ class Batch(NamedTuple):
     """What an objective is given of the data; what is missing is None."""
 
     x: Any  # (B, ...)
-    label: Any = None  # (B,) integers, or (B, ...) numbers: what a conditional model is conditioned on
+    label: Any = None  # (B,) integers, or (B, ...) numbers: what a conditional model is conditioned on; a class that is not known is -1
     mask: Any = None  # shaped like x, True where x is known
     index: Any = None  # (B,) integers, which of the data these are
     other: Any = None  # a second Batch, in an order of its own, for an objective that wants one

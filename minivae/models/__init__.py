@@ -16,7 +16,9 @@ from .flow import FLOWS, FlowVAE
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
+from .m2 import M2
 from .networks import ARCHITECTURES, critic
+from .pretrained import EncoderClassifier
 from .vae import HEADS, VAE
 from .vamp import VampVAE
 from .vq import VQVAE, Codebook, perplexity
@@ -30,6 +32,7 @@ __all__ = [
     "GAN",
     "HEADS",
     "LIKELIHOODS",
+    "M2",
     "MODELS",
     "PRIORS",
     "VAE",
@@ -38,6 +41,7 @@ __all__ = [
     "Classifier",
     "Codebook",
     "Diffusion",
+    "EncoderClassifier",
     "FlowVAE",
     "HierarchicalVAE",
     "VampVAE",
@@ -62,6 +66,7 @@ MODELS: dict[str, type[Module]] = {
     "vamp": VampVAE,
     "flow": FlowVAE,
     "vq": VQVAE,
+    "m2": M2,
     "gan": GAN,
     "diffusion": Diffusion,
 }

@@ -13,6 +13,7 @@ from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
 from .gan import Gan
 from .iwae import Iwae, iwae
+from .m2 import SemiSupervised
 from .tc import Parts, TotalCorrelation, minibatch_parts
 from .vaegan import VaeGan
 from .vq import VectorQuantization
@@ -31,6 +32,7 @@ __all__ = [
     "Objective",
     "Parts",
     "Progress",
+    "SemiSupervised",
     "Terms",
     "TotalCorrelation",
     "VaeGan",
@@ -49,7 +51,20 @@ __all__ = [
 
 OBJECTIVES: dict[str, type[Objective]] = {
     o.name: o
-    for o in (Elbo, Iwae, TotalCorrelation, Factor, Capacity, FreeBits, Gan, VaeGan, NoisePrediction, Denoising, VectorQuantization)
+    for o in (
+        Elbo,
+        Iwae,
+        TotalCorrelation,
+        Factor,
+        Capacity,
+        FreeBits,
+        Gan,
+        VaeGan,
+        NoisePrediction,
+        Denoising,
+        VectorQuantization,
+        SemiSupervised,
+    )
 }
 
 

@@ -100,6 +100,11 @@ class Objective:
         """({player: its loss ()} for at least the players of progress.turn, {name: number per image} to report)."""
         raise NotImplementedError(f"{type(self).__name__} defines no losses")
 
+    def check(self, model: Any, labels: Any, batch_size: int) -> None:
+        """Raise where the labels of the data (N, ...), or None, are none for the model: a recorded step does not look at them."""
+        if labels is not None and hasattr(model, "condition"):
+            model.condition(labels)
+
     def evaluation_batch(self, batch_size: int) -> int:
         """Images at a time in an evaluation, when training takes batch_size."""
         return 500

@@ -71,8 +71,9 @@ class Run:
             )
         if isinstance(model, dict):
             asked: dict[str, Any] = {"image_shape": data.image_shape} | model
-            if model.get("model") == "cvae" and "condition" not in model:
-                asked["condition"] = 1 + max(int(labels.max()) for labels in labels_of(data))
+            size = {"cvae": "condition", "m2": "classes"}.get(model.get("model", ""))
+            if size is not None and size not in model:
+                asked[size] = 1 + max(int(labels.max()) for labels in labels_of(data))
             model = build(asked, Stream(training.seed).split("initial weights"))
         objective = objective or default_objective(model)
         trainer = Trainer(model.to(device), training, objective)

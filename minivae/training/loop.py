@@ -94,8 +94,7 @@ class Trainer:
         steps, sums = -(-n // size), Sums()
         for player in self.players.values():
             player.train()
-        if labels is not None and hasattr(self.model, "condition"):
-            self.model.condition(labels)  # raises where one of them is out of range: a recorded step does not look
+        self.objective.check(self.model, labels, size)
         self.replay.doubt()
         with self.at_precision():
             if xp(self.optimizers[next(iter(self.players))].flat) is not np:
