@@ -13,6 +13,7 @@ from .factor import Factor, shuffle_latents
 from .free_bits import FreeBits
 from .gan import Gan
 from .iwae import Iwae, iwae
+from .rate_distortion import RateDistortion
 from .tc import Parts, TotalCorrelation, minibatch_parts
 from .vaegan import VaeGan
 from .vq import VectorQuantization
@@ -31,6 +32,7 @@ __all__ = [
     "Objective",
     "Parts",
     "Progress",
+    "RateDistortion",
     "Terms",
     "TotalCorrelation",
     "VaeGan",
