@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
 import minivae as mv
+from minivae.cli import main
 from minivae.compress.lossy import HEAD, PRECISION, LossyCoder, checksum, ideal_bytes
 from minivae.errors import DataError, ShapeError, UsageError
 from minivae.models import Codec
@@ -90,9 +92,9 @@ def test_every_backend_and_another_process_see_the_same_picture(coder, model, tm
     program = (
         "import sys, numpy as np, minivae as mv; from minivae.compress.lossy import LossyCoder; folder = sys.argv[1]; "
         "data = open(folder + '/photo.mvp', 'rb').read(); coder = LossyCoder(mv.load(folder + '/codec.npz')); "
-        "np.save(folder + '/back.npy', coder.decompress(data))"
+        "mv.use_backend('numpy').__enter__(); np.save(folder + '/back.npy', coder.decompress(data))"
     )
-    settings = {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2", "MINIVAE_BACKEND": "numpy"}
+    settings = {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=os.environ | settings, check=True, timeout=120)
     np.testing.assert_array_equal(np.load(tmp_path / "back.npy"), reference)
 
@@ -111,6 +113,33 @@ def test_corrupted_files_are_told(coder):
             bad = bad[:at] + rng.bytes(int(rng.integers(1, 9))) + bad[at:]
         with pytest.raises(DataError):
             coder.decompress(bytes(bad))
+
+
+def call(capsys, *arguments):
+    capsys.readouterr()
+    code = main([str(a) for a in arguments])
+    return code, *capsys.readouterr()
+
+
+def test_the_command_line_chooses_by_the_model(model, coder, tmp_path, capsys):
+    mv.save(model, tmp_path / "codec.npz")
+    Image.fromarray(PHOTO).save(tmp_path / "photo.png")
+    code, out, _ = call(capsys, "compress", tmp_path / "codec.npz", tmp_path / "photo.png", "--out", tmp_path / "file")
+    size = (tmp_path / "file").stat().st_size
+    assert code == 0
+    assert f"250x233 in {size:,} bytes, {8 * size / 250 / 233:.4f} bits a pixel, PSNR" in out
+    exact = coder.decompress(coder.compress(PHOTO))
+    assert call(capsys, "decompress", tmp_path / "codec.npz", tmp_path / "file", "--out", tmp_path / "out")[0] == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "00000.png")), exact)
+    assert call(capsys, "decompress", tmp_path / "codec.npz", tmp_path / "file", "--out", tmp_path / "y.npy")[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), exact[None])
+    mv.save(mv.VAE((4, 4, 1), mv.Stream(0), latent=2, hidden=[3]), tmp_path / "vae.npz")
+    code, _, err = call(capsys, "decompress", tmp_path / "vae.npz", tmp_path / "file", "--out", tmp_path / "no")
+    assert code == 2
+    assert "made by a lossy codec" in err
+    code, _, err = call(capsys, "compress", tmp_path / "codec.npz", "digits5k", "--out", tmp_path / "no")
+    assert code == 2
+    assert "one picture a file" in err
 
 
 def enemy(coder, height, width, body, digest=None):
