@@ -25,7 +25,7 @@ SECTIONS = {
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
     "What it is good for": ("anomaly", "restoration", "codebook"),
     "Rivals": ("gan_game", "rivals"),
-    "Compression": ("bits_back",),
+    "Compression": ("bits_back", "jpeg_duel"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 
