@@ -245,8 +245,10 @@ def test_gdn_by_numpy_and_its_inverse_where_a_channel_stands_alone():
     beta, gamma = layer.b.data**2 + 1e-6, layer.g.data**2
     assert abs(gamma.diagonal() - 0.1).max() < 1e-6  # in float32
     assert gamma.min() > 0
-    expected = [[x[i, j] / np.sqrt(beta + [gamma[0, k] * x[i, j, 0] ** 2 + gamma[1, k] * x[i, j, 1] ** 2 for k in (0, 1)]) for j in range(5)]
-                for i in range(4)]  # fmt: skip
+    expected = np.empty_like(x)
+    for at in np.ndindex(4, 5):
+        for k in (0, 1):
+            expected[at][k] = x[at][k] / np.sqrt(beta[k] + gamma[0, k] * x[at][0] ** 2 + gamma[1, k] * x[at][1] ** 2)
     np.testing.assert_allclose(layer(x).data, expected, rtol=1e-12)
     np.testing.assert_allclose(back(x).data * layer(x).data, x * x, rtol=1e-12)
 
