@@ -10,6 +10,7 @@ from minivae import ShapeError, Stream, Tensor, UsageError, gradients, nn, no_gr
 from minivae.nn import (
     ACTIVATIONS,
     FUSED,
+    GDN,
     Activation,
     BatchNorm,
     Conv2d,
@@ -74,6 +75,7 @@ PAIR_NAMES = [
         (lambda rng: ConvTranspose2d(2, 3, rng, stride=2, size=(8, 9)), (2, 3, 4, 2), (2, 8, 9, 3)),
         (lambda rng: BatchNorm(3), (4, 5, 3), (4, 5, 3)),
         (lambda rng: LayerNorm(3), (4, 5, 3), (4, 5, 3)),
+        (lambda rng: GDN(3), (4, 5, 3), (4, 5, 3)),
         (lambda rng: Dropout(0.5, rng), (4, 3), (4, 3)),
         (lambda rng: Activation("elu"), (4, 3), (4, 3)),
         (lambda rng: Flatten(), (4, 3, 2), (4, 6)),
@@ -235,6 +237,20 @@ def test_layer_norm_by_numpy():
     layer.gamma.data[:], layer.beta.data[:] = [1, 2, 3, 4], [-1, 0, 1, 2]
     expected = (x - np.mean(x, 1)[:, None]) / np.sqrt(np.var(x, 1)[:, None] + 1e-2) * [1, 2, 3, 4] + [-1, 0, 1, 2]
     np.testing.assert_allclose(layer(x).data, expected, rtol=1e-12)
+
+
+def test_gdn_by_numpy_and_its_inverse_where_a_channel_stands_alone():
+    layer, back = GDN(2).to(dtype=np.float64), GDN(2, inverse=True).to(dtype=np.float64)
+    x = np.random.default_rng(0).normal(0, 3, (4, 5, 2))
+    beta, gamma = layer.b.data**2 + 1e-6, layer.g.data**2
+    assert abs(gamma.diagonal() - 0.1).max() < 1e-6  # in float32
+    assert gamma.min() > 0
+    expected = np.empty_like(x)
+    for at in np.ndindex(4, 5):
+        for k in (0, 1):
+            expected[at][k] = x[at][k] / np.sqrt(beta[k] + gamma[0, k] * x[at][0] ** 2 + gamma[1, k] * x[at][1] ** 2)
+    np.testing.assert_allclose(layer(x).data, expected, rtol=1e-12)
+    np.testing.assert_allclose(back(x).data * layer(x).data, x * x, rtol=1e-12)
 
 
 def test_dropout_keeps_the_mean_and_follows_its_stream():

@@ -247,12 +247,17 @@ def parser() -> argparse.ArgumentParser:
     p = command(
         "compress",
         compress.compress_command,
-        "code images with a run's model, to the byte, in as many bits as its ELBO",
+        "code images with a run's model, to the byte, in as many bits as its ELBO; or a photo with a lossy codec",
         where,
         source,
         seed,
     )
-    p.add_argument("folder", metavar="RUN", type=Path, help="folder of a run, of a VAE with a likelihood of bytes or of black and white")
+    p.add_argument(
+        "folder",
+        metavar="RUN",
+        type=Path,
+        help="folder of a run, of a VAE with a likelihood of bytes or of black and white; or of a lossy codec",
+    )
     p.add_argument(
         "images", metavar="IMAGES", help="a folder of image files, or one; an .npy file of bytes; a data set by name: its test images"
     )

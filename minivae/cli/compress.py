@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..compress import coder_for, coder_of, container
+from ..compress import LossyCoder, coder_for, coder_of, container, lossy
 from ..compress.bits_back import BLOCK
 from ..data import NAMES, binarize, load, to_float
 from ..data.images import pillow, read_pictures
 from ..errors import CheckpointError, DataError, UsageError
+from ..evaluate import psnr
+from ..models import Codec
 from ..random import Stream
 from ..runs import load as load_model
 from ..runs import write_atomically
@@ -21,6 +23,9 @@ __all__ = ["BLOCK", "compress_command", "decompress_command"]
 
 def compress_command(options: argparse.Namespace, device: str | None) -> None:
     model = load_model(options.folder)
+    if isinstance(model, Codec):
+        compress_photo(model, options)
+        return
     coder, images = coder_of(model), images_of(options)
     if len(coder.shape) != 3 and images[:1].size == coder.size:  # vectors, or images without an axis of channels
         images = images.reshape(-1, *coder.shape)
@@ -41,6 +46,9 @@ def compress_command(options: argparse.Namespace, device: str | None) -> None:
 
 def decompress_command(options: argparse.Namespace, device: str | None) -> None:
     data = container.read_file(options.file)
+    if data[: len(lossy.MAGIC)] == lossy.MAGIC:
+        decompress_photo(data, options)
+        return
     header = container.read_header(data, str(options.file))
     model = load_model(options.folder)
     coder = coder_for(model, header)
@@ -55,6 +63,39 @@ def decompress_command(options: argparse.Namespace, device: str | None) -> None:
         raise UsageError(f"the images are {'x'.join(map(str, coder.shape))}, which no PNG file holds; name an .npy file with --out")
     done = write_pictures(options.out, parts, header.images)
     print(f"{options.out}: {done:,} images")
+
+
+def compress_photo(model: Any, options: argparse.Namespace) -> None:
+    """One picture, of any size, and not to the byte."""
+    if options.binarize:
+        raise UsageError(f"{options.folder} holds a lossy codec, which codes photos as they are; leave out --binarize")
+    pictures = images_of(options)
+    if pictures.ndim != 4 or len(pictures) != 1:
+        raise UsageError(f"{options.images} is {pictures.shape}, and a lossy codec codes one picture a file; name one image file")
+    coder = LossyCoder(model)
+    data = coder.compress(pictures[0])
+    write_atomically(options.out, data)
+    height, width, _ = pictures[0].shape
+    near = psnr(coder.decompress(data), pictures[0], 255)
+    print(f"{options.out}: {height}x{width} in {len(data):,} bytes, {8 * len(data) / height / width:.4f} bits a pixel, PSNR {near:.2f} dB")
+    print(f"  not counted: the model, without which nobody can read the file, {4 * sum(p.size for p in model.parameters()):,} bytes")
+
+
+def decompress_photo(data: bytes, options: argparse.Namespace) -> None:
+    model = load_model(options.folder)
+    if not isinstance(model, Codec):
+        raise DataError(f"{options.file} was made by a lossy codec, and {options.folder} holds a {type(model).__name__}; name its run")
+    picture = LossyCoder(model).decompress(data, str(options.file))
+    if options.out.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, picture[None])
+        write_atomically(options.out, buffer.getvalue())
+        print(options.out)
+        return
+    if picture.shape[2] not in (1, 3):
+        raise UsageError(f"the picture has {picture.shape[2]} channels, which no PNG file holds; name an .npy file with --out")
+    write_pictures(options.out, [picture[None]], 1)
+    print(f"{options.out}: 1 image")
 
 
 def write_pictures(folder: Path, parts: Any, count: int) -> int:

@@ -1,8 +1,9 @@
-"""Compression: the entropy coder, bits-back coding with a VAE, and the file that it makes."""
+"""Compression: the entropy coder, bits-back coding with a VAE, a lossy codec of photos, and the files that they make."""
 
 from .bit_swap import BitSwap, coder_of
 from .bits_back import BitsBack, Block, total_bits
 from .container import coder_for, compress, decompress, read_blocks, read_header
+from .lossy import LossyCoder
 from .portable import Portable
 from .rans import Stack
 
@@ -10,6 +11,7 @@ __all__ = [
     "BitSwap",
     "BitsBack",
     "Block",
+    "LossyCoder",
     "Portable",
     "Stack",
     "coder_for",

@@ -13,6 +13,7 @@ from .neighbours import nearest, precision_coverage
 from .quality import Likeness, frechet_distance, likeness, mode_count, sharpness, stacked
 from .restoration import GaussianImages, neighbours_mean, psnr
 from .roles import Role, appearance, correlation_ratio, roles
+from .structure import blocking, ms_ssim, ssim
 from .surgery import Surgery, elbo_surgery
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "best_gaussian",
     "best_noise",
     "beta_vae_score",
+    "blocking",
     "correlation_ratio",
     "dci",
     "elbo_surgery",
@@ -41,6 +43,7 @@ __all__ = [
     "log_likelihoods",
     "mig",
     "mode_count",
+    "ms_ssim",
     "mutual_information",
     "nearest",
     "neighbours_mean",
@@ -50,6 +53,7 @@ __all__ = [
     "sap",
     "sharpness",
     "slant",
+    "ssim",
     "stacked",
     "thickness",
 ]

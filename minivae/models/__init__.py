@@ -10,6 +10,7 @@ from ..random import Stream
 from .activity import Activity, active_units, activity
 from .ae import AE
 from .classifier import Classifier
+from .codec import Codec, Factorized
 from .cvae import CVAE, PRIORS
 from .diffusion import Diffusion
 from .flow import FLOWS, FlowVAE
@@ -40,8 +41,10 @@ __all__ = [
     "Activity",
     "Classifier",
     "Codebook",
+    "Codec",
     "Diffusion",
     "EncoderClassifier",
+    "Factorized",
     "FlowVAE",
     "HierarchicalVAE",
     "VampVAE",

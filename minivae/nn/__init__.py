@@ -4,6 +4,7 @@ from .averages import Average
 from .layers import (
     ACTIVATIONS,
     FUSED,
+    GDN,
     Activation,
     BatchNorm,
     Conv2d,
@@ -23,6 +24,7 @@ from .unet import Film, FilmMLP, GroupNorm, ResidualBlock, TimeEmbedding, UNet
 __all__ = [
     "ACTIVATIONS",
     "FUSED",
+    "GDN",
     "GRU",
     "LSTM",
     "Activation",

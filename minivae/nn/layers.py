@@ -147,6 +147,22 @@ class LayerNorm(Module):
         return ops.layer_norm(x, self.gamma, self.beta, eps=self.eps)
 
 
+class GDN(Module):
+    """Divides each channel by what all channels of its pixel have, or multiplies (inverse); see ops.gdn.     (..., C) -> (..., C)
+
+    beta = b^2 + 1e-6 and gamma = g^2 stay positive whatever training does.  gamma starts near 0.1 I; the others start at 2^-12 and not at
+    0, where g^2 has no slope.
+    """
+
+    def __init__(self, channels: int, inverse: bool = False):
+        self.b = Tensor(np.ones(channels, np.float32))
+        self.g = Tensor((np.eye(channels) * (0.1**0.5 - 2**-6) + 2**-6).astype(np.float32))
+        self.inverse = inverse
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.gdn(x, ops.square(self.b) + 1e-6, ops.square(self.g), inverse=self.inverse)
+
+
 class Dropout(Module):
     """Zeroes each element with probability `rate` while training, and scales the rest by 1 / (1 - rate); draws from its own stream."""
 

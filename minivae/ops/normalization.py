@@ -1,4 +1,4 @@
-"""Batch norm, layer norm, and dropout."""
+"""Batch norm, layer norm, generalized divisive normalization, and dropout."""
 
 import math
 
@@ -88,3 +88,29 @@ batch_norm = Op(
     cupy=GPU["batch_norm"],
 )
 layer_norm = Op("layer_norm", numpy=(layer_norm_reference, layer_norm_vjp))
+
+
+def gdn_reference(x, beta, gamma, inverse=False):
+    """y_i = x_i / sqrt(n_i), or x_i sqrt(n_i) for the inverse;  n_i = beta_i + sum_j x_j^2 gamma_ji, over the channels of each pixel.
+
+    x (..., C), beta (C,), gamma (C, C) -> (..., C); n must be positive.   J. Balle, V. Laparra and E. P. Simoncelli, "Density modeling of
+    images using a generalized normalization transformation", 2016, eq. 4
+    """
+    if x.ndim < 1 or beta.shape != x.shape[-1:] or gamma.shape != 2 * x.shape[-1:]:
+        raise ShapeError(f"gdn: x is {x.shape}, beta {beta.shape}, gamma {gamma.shape}; need (..., C), (C,) and (C, C)")
+    n = beta + (x * x) @ gamma
+    if not bool((n.real > 0).all()):
+        raise ShapeError(f"gdn: beta + x^2 gamma goes down to {n.real.min():g}; need beta > 0 and gamma >= 0")
+    root = n**0.5
+    return (x * root if inverse else x / root), (x, gamma, n, root, inverse)
+
+
+def gdn_vjp(g, x, gamma, n, root, inverse):
+    gn = g * x * root / (2 * n) if inverse else -g * x / (2 * n * root)  # d root = dn / (2 root)
+    gx = (g * root if inverse else g / root) + 2 * x * (gn @ gamma.T)
+    rows = (math.prod(x.shape[:-1]), x.shape[-1])
+    each = gn.reshape(rows)
+    return gx, each.sum(axis=0), (x * x).reshape(rows).T @ each
+
+
+gdn = Op("gdn", numpy=(gdn_reference, gdn_vjp))

@@ -116,6 +116,11 @@ def normalized(min_dims, smallest):
     return hnp.array_shapes(min_dims=min_dims, max_dims=3, min_side=smallest, max_side=4).map(lambda s: (s, s[-1:], s[-1:]))
 
 
+def divided():
+    """x (..., C), beta (C,), gamma (C, C)."""
+    return arrays(1).map(lambda shapes: (shapes[0], shapes[0][-1:], 2 * shapes[0][-1:]))
+
+
 # --- options ---
 
 

@@ -25,6 +25,7 @@ from .draws import (
     cut,
     dense_layers,
     distinct,
+    divided,
     event,
     events,
     full_axis,
@@ -172,6 +173,9 @@ TABLE: dict[str, Entry] = {
     "sample_and_kl": Entry(posteriors(), MANY, event, corners=TRIPLES),
     "batch_norm": Entry(normalized(2, 3), (distinct, nonzero, anywhere), number("eps", 1e-5, 0.1)),
     "layer_norm": Entry(normalized(1, 3), (distinct, nonzero, anywhere), number("eps", 1e-5, 0.1), corners=(((0, 3), (3,), (3,)),)),
+    "gdn": Entry(
+        divided(), (anywhere, positive, positive), number("inverse", False, True), corners=(((0, 3), (3,), (3, 3)), ((2, 0), (0,), (0, 0)))
+    ),
 }
 
 

@@ -102,6 +102,7 @@ JUDGES = {
     ),
     "batch_norm": batch_norm,
     "layer_norm": lambda x, gamma, beta, eps: normalized(x, gamma, beta, eps, -1),
+    "gdn": lambda x, beta, gamma, inverse: x * np.sqrt(beta + np.einsum("...j,ji->...i", x**2, gamma)) ** (1 if inverse else -1),
 }
 
 
