@@ -124,8 +124,8 @@ def error(found: tuple[Any, Callable[[np.ndarray], np.ndarray]], x: np.ndarray, 
 
 # %%
 # Each way has one setting: how long it learns from the labels, or the weight :math:`\alpha` of the classification.  It is chosen by the
-# held-out images, for the first draw of labels and each number of them.  (So many labels to choose by are a luxury that somebody with a hundred
-# has not.  It is given to every way, the one without the VAE included.)
+# held-out images, for the first draw of labels and each number of them.  (So many labels to choose by are a luxury that somebody with a
+# hundred has not.  It is given to every way, the one without the VAE included.)
 
 LONG, WEIGHTS = stage.pick(asked, (20, 80), (20, 60, 200), (20, 60, 200)), stage.pick(asked, (10.0,), (1.0, 10.0), (0.1, 1.0, 10.0))
 ways: dict[str, tuple[Way, tuple]] = {
