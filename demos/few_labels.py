@@ -124,8 +124,8 @@ def error(found: tuple[Any, Callable[[np.ndarray], np.ndarray]], x: np.ndarray, 
 
 # %%
 # Each way has one setting: how long it learns from the labels, or the weight :math:`\alpha` of the classification.  It is chosen by the
-# held-out images, for the first draw of labels and each number of them.  (So many labels to choose by are a luxury that somebody with a hundred
-# has not.  It is given to every way, the one without the VAE included.)
+# held-out images, for the first draw of labels and each number of them.  (So many labels to choose by are a luxury that somebody with a
+# hundred has not.  It is given to every way, the one without the VAE included.)
 
 LONG, WEIGHTS = stage.pick(asked, (20, 80), (20, 60, 200), (20, 60, 200)), stage.pick(asked, (10.0,), (1.0, 10.0), (0.1, 1.0, 10.0))
 ways: dict[str, tuple[Way, tuple]] = {
@@ -175,7 +175,7 @@ for i, name in enumerate(ways):
     there = [count for count in counts if (name, count) in errors]
     mean = [errors[name, count].mean() for count in there]
     spread = [errors[name, count].std(ddof=1) / np.sqrt(draws) for count in there]
-    at = np.array([counts.index(count) for count in there]) + (i - 2) * 0.12
+    at = np.array([counts.index(count) + (i - (2 if count == few else 1)) * 0.12 for count in there])
     ax.errorbar(at, mean, spread, fmt="osD^v"[i], capsize=3, markersize=6, label=name)
     for where, count in zip(at, there, strict=True):
         ax.plot(np.full(draws, where), errors[name, count], ".", color=INK, alpha=0.3, markersize=4)
