@@ -33,7 +33,7 @@ def small(name: str, arch: str = "dense", seed: int = 1, **options):
     for p in model.parameters():
         p.data += 0.2 * Stream(3).normal(p.shape)
     x = np.random.default_rng(0).uniform(size=(3, *options["image_shape"])).astype(np.float32)
-    return model, model.condition(LABELS) if name == "cvae" else model, x
+    return model, model.condition(LABELS) if name in ("cvae", "m2") else model, x
 
 
 @pytest.mark.parametrize(("name", "arch"), [kind for kind in KINDS if kind[0] != "vq"])  # straight through a step is no derivative
@@ -50,7 +50,7 @@ def test_a_description_makes_the_model_again(name, arch):
     assert type(again) is type(model)
     assert describe(again) == describe(model)
     again.load_state(model.state())
-    again = again.condition(LABELS) if name == "cvae" else again
+    again = again.condition(LABELS) if name in ("cvae", "m2") else again
     assert elbo(again, x, Stream(0)).loss.item() == elbo(conditioned, x, Stream(0)).loss.item()
     z = conditioned.encode(x).sample(Stream(0), (5,))
     assert conditioned.decode(z).log_prob(x).shape == (5, 3)
