@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from ..backend import xp
 from ..engine import Op, Tensor, constant_of
 from ..errors import ShapeError, UsageError
@@ -98,8 +100,8 @@ def gdn_reference(x, beta, gamma, inverse=False):
     """
     if x.ndim < 1 or beta.shape != x.shape[-1:] or gamma.shape != 2 * x.shape[-1:]:
         raise ShapeError(f"gdn: x is {x.shape}, beta {beta.shape}, gamma {gamma.shape}; need (..., C), (C,) and (C, C)")
-    n = beta + (x * x) @ gamma
-    if not bool((n.real > 0).all()):
+    n = beta + product(x * x, gamma)
+    if xp(x) is np and not bool((n.real > 0).all()):  # a GPU is not waited for: there it is NaN, which stops training
         raise ShapeError(f"gdn: beta + x^2 gamma goes down to {n.real.min():g}; need beta > 0 and gamma >= 0")
     root = n**0.5
     return (x * root if inverse else x / root), (x, gamma, n, root, inverse)
@@ -107,10 +109,18 @@ def gdn_reference(x, beta, gamma, inverse=False):
 
 def gdn_vjp(g, x, gamma, n, root, inverse):
     gn = g * x * root / (2 * n) if inverse else -g * x / (2 * n * root)  # d root = dn / (2 root)
-    gx = (g * root if inverse else g / root) + 2 * x * (gn @ gamma.T)
+    gx = (g * root if inverse else g / root) + 2 * x * product(gn, gamma.T)
     rows = (math.prod(x.shape[:-1]), x.shape[-1])
     each = gn.reshape(rows)
-    return gx, each.sum(axis=0), (x * x).reshape(rows).T @ each
+    return gx, each.sum(axis=0), product((x * x).reshape(rows).T, each)
+
+
+def product(a, b):
+    """a @ b; float32 on a GPU by the library's kernel, which a graph can hold.     (..., C), (C, K) -> (..., K)"""
+    if xp(a) is np or a.dtype != np.float32:
+        return a @ b
+    rows = GPU["matmul"][0](a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b)[0]
+    return rows.reshape(*a.shape[:-1], b.shape[-1])
 
 
 gdn = Op("gdn", numpy=(gdn_reference, gdn_vjp))
