@@ -22,7 +22,8 @@ from .networks import describe
 from .packing import pack
 
 STORIES: dict[type, str] = {VAE: "vae", AE: "ae", CVAE: "cvae", HierarchicalVAE: "hierarchical"}  # how the page encodes and decodes
-LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian", "laplace")  # whose densities the page has
+# whose densities the page has
+LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian", "laplace", "beta_binomial", "discretized_logistic")
 CODES = 2000  # dots on the map
 ROOM = 400_000  # bytes of test examples in the page
 SILENT = 0.01  # nats: a latent with less says nothing

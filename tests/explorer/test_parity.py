@@ -102,11 +102,12 @@ def test_likelihoods_and_architectures(arch, likelihood, tmp_path):
     agree(*both(trained(model, data), data, tmp_path))
 
 
-@pytest.mark.parametrize("likelihood", sorted(set(mv.models.LIKELIHOODS) - set(LIKELIHOODS)))
-def test_a_likelihood_that_the_page_lacks_is_refused(likelihood):
+def test_a_likelihood_that_the_page_lacks_is_refused():
+    assert set(LIKELIHOODS) == set(mv.models.LIKELIHOODS)  # of the library's it lacks none
     data = strokes()
-    model = mv.VAE(data.image_shape, mv.Stream(0), latent=2, hidden=[5], likelihood=likelihood)
-    with pytest.raises(mv.UsageError, match=f"here has a {likelihood} likelihood, and the explorer's page knows bernoulli, "):
+    model = mv.VAE(data.image_shape, mv.Stream(0), latent=2, hidden=[5])
+    model.likelihood = "poisson"
+    with pytest.raises(mv.UsageError, match="here has a poisson likelihood, and the explorer's page knows bernoulli, "):
         payload([Look("here", model, data)])
 
 

@@ -119,7 +119,7 @@ export class App {
     return this.once("decoded", `${run}/${label}/${z.join()}`, () => this.model.decode(z, label));
   }
 
-  picture = () => this.decoded.map(this.model.law.mean);
+  picture = () => this.model.means(this.decoded);
 
   reconstruction = () => this.once("again", this.exampleKey, () => this.model.mean(this.q.mean, this.exampleLabel));
 

@@ -55,13 +55,36 @@ export class Model {
     return forward(this.decoder, vector(this.conditionSize ? joined(seen, this.condition(label)) : seen)).data;
   }
 
-  /** E[x | z] */
-  mean = (z, label) => this.decode(z, label).map(this.law.mean);
+  /** Where the first parameter of number i stands in what the decoder gave: of pairs the channels' first ones come before their second. */
+  place(i) {
+    const channels = this.dataShape[this.dataShape.length - 1];
+    return this.law.pairs ? i + channels * Math.floor(i / channels) : i;
+  }
+
+  /** The second of a pair, or the model's log scale. */
+  second(parameters, place) {
+    return this.law.pairs ? parameters[place + this.dataShape[this.dataShape.length - 1]] : this.logScale;
+  }
+
+  /** E[x | z] by what the decoder gave */
+  means(parameters) {
+    const found = new Float32Array(this.size);
+    for (let i = 0; i < this.size; i++) {
+      const place = this.place(i);
+      found[i] = this.law.mean(parameters[place], this.second(parameters, place));
+    }
+    return found;
+  }
+
+  mean = (z, label) => this.means(this.decode(z, label));
 
   /** log p(x | z), nats, by what the decoder gave */
   logLikelihood(x, parameters) {
     let sum = 0;
-    for (let i = 0; i < x.length; i++) sum += this.law.logProb(x[i], parameters[i], this.logScale);
+    for (let i = 0; i < x.length; i++) {
+      const place = this.place(i);
+      sum += this.law.logProb(x[i], parameters[place], this.second(parameters, place));
+    }
     return sum;
   }
 
