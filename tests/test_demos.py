@@ -22,7 +22,8 @@ def run(demo, out, monkeypatch):
 def test_a_demo_keeps_its_promises(demo, tmp_path, monkeypatch, capsys):
     run(demo, tmp_path, monkeypatch)
     assert demo.stem in MEASURES or "holds: " in capsys.readouterr().out
-    promised = set(re.findall(r"[\w-]+\.(?:png|svg|gif)\b", demo.read_text("utf-8")))
+    promised = set(re.findall(r'\bout / "([\w-]+\.(?:png|svg|gif))"', demo.read_text("utf-8")))
+    assert promised, "no picture is written into --out"
     assert {file.name for file in tmp_path.iterdir()} >= promised
     assert all(file.stat().st_size > 1000 for file in tmp_path.glob("*.png"))
 
