@@ -93,7 +93,7 @@ def recorded() -> Iterator[list[Call]]:
         try:
             yield calls
         finally:
-            _recorders.remove(recorder)
+            _recorders[:] = [r for r in _recorders if r is not recorder]  # equal ones may be of other recordings
 
 
 def incomplete() -> None:
