@@ -5,6 +5,7 @@ import pytest
 
 import minivae as mv
 from minivae import nn, ops
+from minivae.kernels.cpu import watch
 from minivae.kernels.cpu.watch import recorded
 from minivae.objectives import elbo, iwae
 from minivae.replay import captured
@@ -130,6 +131,19 @@ def test_recording_is_off_outside_of_its_block():
     assert n > 0
     ops.dense(a, np.ones((4, 2), np.float32))
     assert len(calls) == n
+
+
+def test_a_recording_within_another_ends_alone():
+    """Both have heard nothing when the inner one ends, so that the two are equal; later they hold arrays, which cannot be compared."""
+    with recorded() as outer:
+        with recorded():
+            pass
+        watch.incomplete()
+        with recorded() as inner:
+            ops.dense(np.ones((3, 4), np.float32), np.ones((4, 2), np.float32))
+    assert outer[0] == watch.ELSEWHERE
+    assert len(outer) == 1 + len(inner) > 1
+    assert not watch._recorders
 
 
 def test_many_shapes_do_not_fill_the_memory():

@@ -89,16 +89,18 @@ def recorded() -> Iterator[list[Call]]:
 
     recorder = (threading.get_ident(), calls)
     with _watching(watcher):
-        _recorders.append(recorder)
+        with _lock:
+            _recorders.append(recorder)
         try:
             yield calls
         finally:
-            _recorders[:] = [r for r in _recorders if r is not recorder]  # equal ones may be of other recordings
+            with _lock:
+                _recorders[:] = [r for r in _recorders if r is not recorder]  # an equal one may be another recording's
 
 
 def incomplete() -> None:
     """Tells whoever records this thread's kernels that work is done around them as well, so that repeating them would not do."""
-    for thread, calls in _recorders:
+    for thread, calls in tuple(_recorders):
         if thread == threading.get_ident():
             calls.append(ELSEWHERE)
 
