@@ -162,6 +162,13 @@ def test_the_front_door_loads_neither_cupy_nor_matplotlib():
     assert "matplotlib" in imports_of("import minivae, matplotlib")
 
 
+def test_the_front_door_loads_no_numba():
+    """It takes longer to load than all the rest, and is loaded when the first kernel is needed: see kernels/lazy.py."""
+    loaded = "import sys, minivae; print(*{'numba', 'scipy', 'PIL'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
+
+
 def test_no_public_name_is_replaced_by_a_room_of_that_name():
     """Importing minivae.x binds the room x in minivae: nothing else at the front door may have a room's name."""
     import minivae

@@ -6,6 +6,7 @@ from ..lazy import Lazy
 
 USED = {
     "adam",
+    "bits_back",
     "cache",
     "conv",
     "densities",
