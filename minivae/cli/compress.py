@@ -2,6 +2,7 @@
 
 import argparse
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..compress import LossyCoder, coder_for, coder_of, container, lossy
 from ..compress.bits_back import BLOCK
 from ..data import NAMES, binarize, load, to_float
+from ..data.arrays import read_arrays
 from ..data.images import pillow, read_pictures
 from ..errors import CheckpointError, DataError, UsageError
 from ..evaluate import psnr
@@ -52,17 +54,7 @@ def decompress_command(options: argparse.Namespace, device: str | None) -> None:
     header = container.read_header(data, str(options.file))
     model = load_model(options.folder)
     coder = coder_for(model, header)
-    parts = container.decompress(coder, data, str(options.file))
-    if options.out.suffix == ".npy":
-        buffer = io.BytesIO()
-        np.save(buffer, np.concatenate(list(parts) or [np.zeros((0, *coder.shape), np.uint8)]))
-        write_atomically(options.out, buffer.getvalue())
-        print(options.out)
-        return
-    if len(coder.shape) != 3 or coder.shape[2] not in (1, 3):
-        raise UsageError(f"the images are {'x'.join(map(str, coder.shape))}, which no PNG file holds; name an .npy file with --out")
-    done = write_pictures(options.out, parts, header.images)
-    print(f"{options.out}: {done:,} images")
+    write_images(options.out, container.decompress(coder, data, str(options.file)), header.images, coder.shape)
 
 
 def compress_photo(model: Any, options: argparse.Namespace) -> None:
@@ -86,16 +78,21 @@ def decompress_photo(data: bytes, options: argparse.Namespace) -> None:
     if not isinstance(model, Codec):
         raise DataError(f"{options.file} was made by a lossy codec, and {options.folder} holds a {type(model).__name__}; name its run")
     picture = LossyCoder(model).decompress(data, str(options.file))
-    if options.out.suffix == ".npy":
+    write_images(options.out, [picture[None]], 1, picture.shape)
+
+
+def write_images(out: Path, parts: Iterable[np.ndarray], count: int, shape: tuple[int, ...]) -> None:
+    """One .npy file, or a folder of PNG files.     parts (n, *shape) each, count in all"""
+    if out.suffix == ".npy":
         buffer = io.BytesIO()
-        np.save(buffer, picture[None])
-        write_atomically(options.out, buffer.getvalue())
-        print(options.out)
+        np.save(buffer, np.concatenate(list(parts) or [np.zeros((0, *shape), np.uint8)]))
+        write_atomically(out, buffer.getvalue())
+        print(out)
         return
-    if picture.shape[2] not in (1, 3):
-        raise UsageError(f"the picture has {picture.shape[2]} channels, which no PNG file holds; name an .npy file with --out")
-    write_pictures(options.out, [picture[None]], 1)
-    print(f"{options.out}: 1 image")
+    if len(shape) != 3 or shape[2] not in (1, 3):
+        raise UsageError(f"the images are {'x'.join(map(str, shape))}, which no PNG file holds; name an .npy file with --out")
+    done = write_pictures(out, parts, count)
+    print(f"{out}: {done:,} image{'' if done == 1 else 's'}")
 
 
 def write_pictures(folder: Path, parts: Any, count: int) -> int:
@@ -122,10 +119,7 @@ def images_of(options: argparse.Namespace) -> np.ndarray:
     if options.images in NAMES:
         images = load(options.images, options.data_dir).test_images
     elif Path(options.images).suffix.lower() == ".npy":
-        try:
-            images = np.load(options.images, allow_pickle=False)
-        except (OSError, EOFError, ValueError) as error:
-            raise DataError(f"{options.images} is no readable .npy file of numbers: {error}") from error
+        images = read_arrays(Path(options.images))["images"]
         images = images[..., None] if images.ndim == 3 else images
     elif Path(options.images).exists():
         images = read_pictures(Path(options.images))

@@ -92,15 +92,6 @@ class BitsBack:
 
     @functools.cached_property
     def digest(self) -> bytes:
-        """SHA-256 of all that decoding depends on."""
-        return self._digest()
-
-    @property
-    def size(self) -> int:
-        """Pixels of an image, times channels."""
-        return math.prod(self.shape)
-
-    def _digest(self) -> bytes:
         """SHA-256 of all that decoding depends on: the integers of the networks, the tables, the precisions."""
         found = hashlib.sha256(b"".join(network.digest.digest() for network in self.networks))
         found.update(repr((self.shape, self.latent, self.likelihood, self.is_log_sigma, self.latent_bits, self.posterior_bits)).encode())
@@ -108,6 +99,11 @@ class BitsBack:
         for table in (self.edges, self.centres, self.inverses, self.table, *self.pixels.tables):
             found.update(table.astype("<f8" if table.dtype.kind == "f" else "<i8").tobytes())
         return found.digest()
+
+    @property
+    def size(self) -> int:
+        """Pixels of an image, times channels."""
+        return math.prod(self.shape)
 
     # --- the networks ---
 

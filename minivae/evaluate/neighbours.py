@@ -37,13 +37,18 @@ def precision_coverage(made: Any, real: Any, k: int = 3) -> tuple[float, float]:
     """
     x, y = rows("precision_coverage", made), rows("precision_coverage", real)
     check(x, y, k, len(y) - 1)
-    reach = nearest(y, y, k + 1)  # a member's own distance, 0, is the first
-    precise, covered = 0, np.zeros(len(y), bool)
+    reached_by, covered = reached(x, y, nearest(y, y, k + 1))  # a member's own distance, 0, is the first
+    return float((reached_by > 0).mean()), float(covered.mean())
+
+
+def reached(x: np.ndarray, y: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many of y have each of x in their reach (N,), and whether each of y has any (M,).     (N, D), (M, D), (M,)"""
+    reached_by, covered = [], np.zeros(len(y), bool)
     for part in distances(x, y):
         within = part <= reach
-        precise += int(within.any(axis=1).sum())
+        reached_by.append(within.sum(axis=1))
         covered |= within.any(axis=0)
-    return precise / len(x), float(covered.mean())
+    return np.concatenate(reached_by), covered
 
 
 def distances(x: np.ndarray, y: np.ndarray) -> Any:

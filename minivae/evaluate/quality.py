@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ShapeError, UsageError
 from ..random import Stream
-from .neighbours import check, distances, nearest, rows
+from .neighbours import check, nearest, reached, rows
 
 
 class Likeness(NamedTuple):
@@ -50,17 +50,10 @@ def likeness(made: Any, real: Any, k: int = 5) -> Likeness:
     """
     x, y = rows("likeness", made), rows("likeness", real)
     check(x, y, k, min(len(x), len(y)) - 1)
-    of_real, of_made = nearest(y, y, k + 1), nearest(x, x, k + 1)  # a member's own distance, 0, is the first
-    precise, dense, recalled, covered = 0, 0, np.zeros(len(y), bool), np.zeros(len(y), bool)
-    start = 0
-    for part in distances(x, y):
-        within = part <= of_real
-        precise += int(within.any(axis=1).sum())
-        dense += int(within.sum())
-        covered |= within.any(axis=0)
-        recalled |= (part <= of_made[start : start + len(part), None]).any(axis=0)
-        start += len(part)
-    return Likeness(precise / len(x), float(recalled.mean()), dense / (k * len(x)), float(covered.mean()))
+    reached_by, covered = reached(x, y, nearest(y, y, k + 1))  # a member's own distance, 0, is the first
+    recalled_by, _ = reached(y, x, nearest(x, x, k + 1))
+    means = ((reached_by > 0).mean(), (recalled_by > 0).mean(), reached_by.mean() / k, covered.mean())
+    return Likeness(*map(float, means))
 
 
 def frechet_distance(made: Any, real: Any) -> float:

@@ -94,7 +94,7 @@ def test_what_goes_wrong_is_a_sentence(model, tmp_path, capsys):
     file = tmp_path / "file"
     for images, sentence in (
         (tmp_path / "floats.npy", "holds float64 (3, 8, 7, 3); need bytes"),
-        (tmp_path / "text.npy", "is no readable .npy file"),
+        (tmp_path / "text.npy", "is no readable .npy or .npz file"),
         (tmp_path / "empty", "holds no .png"),
         (tmp_path / "sizes", "need images of one size and kind"),
         (tmp_path / "deep.png", "has more than 8 bits a channel, which would be lost"),
