@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from . import applications, compress, data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
+from . import data, distributions, evaluate, gradcheck, inference, models, nn, objectives, ops, quadrature
 from .backend import set_backend, set_precision, use_backend, use_precision
 from .distributions import kl
 from .engine import Op, Tensor, gradients, no_grad, stop_gradient
@@ -72,8 +72,11 @@ __all__ = [
 ]
 
 
+LATER = ("applications", "compress", "plots")  # rooms that training needs none of; mv.plots loads Matplotlib
+
+
 def __getattr__(name: str) -> Any:
-    """mv.plots loads Matplotlib, and only when somebody asks for it."""
-    if name == "plots":
-        return importlib.import_module(".plots", __name__)
+    """mv.plots is there when somebody asks for it."""
+    if name in LATER:
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
