@@ -44,7 +44,7 @@ def every():
 
 
 def test_there_are_mutants_of_every_family(every):
-    families = {"activations", "arithmetic", "conv", "dense", "densities", "normalization", "recurrent", "reductions", "shapes"}
+    families = {"activations", "arithmetic", "conv", "dense", "densities", "gamma", "normalization", "recurrent", "reductions", "shapes"}
     assert {mutant.module for mutant in every} == families | {"engine", "dropout", "distributions", "objectives", "likelihood", "surgery"}
     assert len(every) > 1000
 
@@ -58,7 +58,8 @@ def test_every_op_is_mutated_in_its_value_and_in_its_vjp(every):
 
 
 def test_what_is_called_is_mutated_for_its_callers():
-    assert set(of_ops()[densities.sum_event]) == {"bernoulli_log_prob", "gaussian_log_prob", "gaussian_kl_standard", "sample_and_kl"}
+    summed = {"bernoulli_log_prob", "beta_binomial_log_prob", "gaussian_log_prob", "gaussian_kl_standard", "sample_and_kl"}
+    assert set(of_ops()[densities.sum_event]) == summed
     assert not any("numba" in function.__name__ or function.__name__.startswith("check") for _, function in functions())
 
 
