@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..models import VAE, HierarchicalVAE
 from .bits_back import MEAN, BitsBack
 from .messages import splitmix
-from .portable import ACTIVATION, Portable
+from .portable import Portable
 from .tables import POSITION
 
 CODERS: dict[type, type[BitsBack]] = {VAE: BitsBack}
@@ -33,9 +33,9 @@ class BitSwap(BitsBack):
 
     story = HierarchicalVAE
 
-    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 20):
-        super().__init__(model, latent_bits, posterior_bits, pixel_bits)
-        self.upwards, self.downwards = Portable(model.upwards, "upwards"), Portable(model.downwards, "downwards")
+    def __init__(self, model: Any, latent_bits: int = 8, *others: int, **more: int):
+        super().__init__(model, latent_bits, *others, **more)
+        self.upwards, self.downwards = Portable(model.upwards, "upwards", self.at), Portable(model.downwards, "downwards", self.at)
         self.networks += [self.upwards, self.downwards]
         self.first, self.second = model.lengths
         draws = splitmix(np.arange(DRAWS * self.second, dtype=np.uint64)) >> np.uint64(64 - latent_bits)
@@ -50,7 +50,7 @@ class BitSwap(BitsBack):
 
     def inputs(self, positions: np.ndarray) -> np.ndarray:
         """Latents of 2^-POSITION as networks take them."""
-        return np.floor(positions * 2.0 ** (ACTIVATION - POSITION) + 0.5)
+        return np.floor(positions * 2.0 ** (self.at.activation - POSITION) + 0.5)
 
     def on_bins(self, mean: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A Gaussian of z1 in units of its bins: (mean - m) / s, s / sigma."""
@@ -98,7 +98,7 @@ CODERS[HierarchicalVAE] = BitSwap
 
 
 def coder_of(model: Any, *bits: int) -> BitsBack:
-    """The coder that fits the model: bits-back for a VAE, Bit-Swap for two layers.     bits    latent_bits, posterior_bits, pixel_bits"""
+    """The coder that fits the model: bits-back for a VAE, Bit-Swap for two layers.     bits    those that BitsBack takes, in their order"""
     if type(model) not in CODERS:
         known = " or a ".join(kind.__name__ for kind in CODERS)
         raise UsageError(f"a {type(model).__name__} cannot code images; train a {known}")

@@ -39,7 +39,7 @@ from ..models import VAE
 from . import reference
 from .messages import LOW, Group, group_bits, initial_words, splitmix
 from .pixels import PIXELS
-from .portable import ACTIVATION, SUM, WEIGHT, Portable
+from .portable import STANDARD, Portable, Precision
 from .tables import POSITION, STEP, bin_centres, bin_edges, exp_table, normal_table
 
 LOG_SIGMA = (-8, 6)  # of the posterior; beyond, it is cut
@@ -64,11 +64,21 @@ class BitsBack:
     latent_bits       the bins of a latent are 2^latent_bits
     posterior_bits    precision of the posterior over them
     pixel_bits        precision of a pixel's distribution
+    weight_bits       of the networks' weights, behind the point
+    activation_bits   of what flows between their layers
     """
 
     story: Any = VAE  # the models that it codes with
 
-    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 20):
+    def __init__(
+        self,
+        model: Any,
+        latent_bits: int = 8,
+        posterior_bits: int = 24,
+        pixel_bits: int = 20,
+        weight_bits: int = STANDARD.weight,
+        activation_bits: int = STANDARD.activation,
+    ):
         if type(model) is not self.story:
             raise UsageError(f"{type(self).__name__} codes with a {self.story.__name__}, and this is a {type(model).__name__}")
         if model.likelihood not in PIXELS:
@@ -83,8 +93,9 @@ class BitsBack:
         self.shape, self.latent, self.likelihood = model.image_shape, model.latent, model.likelihood
         self.latent_bits, self.posterior_bits, self.pixel_bits = latent_bits, posterior_bits, pixel_bits
         self.is_log_sigma = model.head == "log_sigma"
-        self.encoder, self.decoder = Portable(model.encoder, "encoder"), Portable(model.decoder, "decoder")
-        self.pixels = PIXELS[model.likelihood](pixel_bits)
+        self.at = Precision(weight_bits, activation_bits)
+        self.encoder, self.decoder = Portable(model.encoder, "encoder", self.at), Portable(model.decoder, "decoder", self.at)
+        self.pixels = PIXELS[model.likelihood](pixel_bits, self.at)
         self.edges, self.centres = bin_edges(latent_bits), bin_centres(latent_bits)
         self.inverses = exp_table(-LOG_SIGMA[1], -LOG_SIGMA[0], POSITION)
         self.table = normal_table()
@@ -95,7 +106,7 @@ class BitsBack:
         """SHA-256 of all that decoding depends on: the integers of the networks, the tables, the precisions."""
         found = hashlib.sha256(b"".join(network.digest.digest() for network in self.networks))
         found.update(repr((self.shape, self.latent, self.likelihood, self.is_log_sigma, self.latent_bits, self.posterior_bits)).encode())
-        found.update(repr((self.pixel_bits, WEIGHT, ACTIVATION)).encode())
+        found.update(repr((self.pixel_bits, self.at.weight, self.at.activation)).encode())
         for table in (self.edges, self.centres, self.inverses, self.table, *self.pixels.tables):
             found.update(table.astype("<f8" if table.dtype.kind == "f" else "<i8").tobytes())
         return found.digest()
@@ -114,14 +125,14 @@ class BitsBack:
     def gaussian(self, y: np.ndarray, is_log_sigma: bool) -> tuple[np.ndarray, np.ndarray]:
         """What a network says of latents, means and then log sigma^2 or log sigma.     sums (N, 2 K) -> means, 1 / sigma (N, K)"""
         mean, second = y[:, : y.shape[1] // 2], y[:, y.shape[1] // 2 :]
-        mean = np.clip(np.floor(mean * 2.0 ** (POSITION - SUM) + 0.5), -MEAN, MEAN).astype(np.int64)
-        log_sigma = np.floor(second * 2.0 ** (STEP - SUM - (not is_log_sigma)) + 0.5)
+        mean = np.clip(np.floor(mean * 2.0 ** (POSITION - self.at.sum) + 0.5), -MEAN, MEAN).astype(np.int64)
+        log_sigma = np.floor(second * 2.0 ** (STEP - self.at.sum - (not is_log_sigma)) + 0.5)
         log_sigma = np.clip(log_sigma, LOG_SIGMA[0] << STEP, LOG_SIGMA[1] << STEP).astype(np.int64)
         return mean, self.inverses[(LOG_SIGMA[1] << STEP) - log_sigma]
 
     def parameters(self, bins: np.ndarray) -> tuple[Any, ...]:
         """p(x | z) at the centres of the bins (N, K), as the coder of pixels takes it."""
-        z = np.floor(self.centres[bins] * 2.0 ** (ACTIVATION - POSITION) + 0.5)
+        z = np.floor(self.centres[bins] * 2.0 ** (self.at.activation - POSITION) + 0.5)
         return self.pixels.parameters(self.decoder(z))
 
     def append(self, coder: Any, state: tuple, lows: np.ndarray, q: tuple, noise: np.ndarray, x: np.ndarray) -> None:
