@@ -76,22 +76,21 @@ class BitSwap(BitsBack):
         coder.push_latents(*state, *p, np.zeros_like(noise[:, : self.first]), *at, 1, low)
         coder.push_uniform(*state, high, self.latent_bits)
 
-    def take(self, coder: Any, state: tuple, noise: np.ndarray) -> Iterator[np.ndarray]:
-        at = self.edges, self.table, self.posterior_bits
-        n, x = len(noise), np.empty((len(noise), self.size), np.uint8)
+    def take(self, coder: Any, state: tuple, noise: np.ndarray, x: np.ndarray) -> Iterator[None]:
+        at, n = (self.edges, self.table, self.posterior_bits), len(noise)
         low, high = np.empty((n, self.first), np.int64), np.empty((n, self.second), np.int64)
         coder.pop_uniform(*state, high, self.latent_bits)
-        yield x
+        yield
         p = self.on_bins(*self.gaussian(self.downwards(self.inputs(self.centres[high])), False))
         coder.pop_latents(*state, np.zeros(n, np.int64), *p, np.zeros_like(noise[:, : self.first]), *at, 1, low)
-        yield x
+        yield
         z1 = self.z1(low)
         coder.push_latents(*state, *self.gaussian(self.upwards(z1), False), noise[:, self.first :], *at, 0, high)
-        yield x
+        yield
         self.pixels.pop(coder, state, self.pixels.parameters(self.decoder(z1)), x)
-        yield x
+        yield
         coder.push_latents(*state, *self.posterior(x), noise[:, : self.first], *at, 0, low)
-        yield x
+        yield
 
 
 CODERS[HierarchicalVAE] = BitSwap

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import cpu_backend
 from ..errors import DataError
+from ..kernels.cpu import bits_back as kernels
 from ..models.likelihoods import NARROWEST
 from .portable import STANDARD, Precision
 from .tables import POSITION, STEP, bernoulli_table, exp_table, logistic_table
@@ -46,8 +48,12 @@ class Bernoulli:
         return pixels * 2.0**self.at.activation
 
     def parameters(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        logits = y.reshape(len(y), -1)
-        return (self.ones[steps(logits, self.at.sum, -LOGIT << STEP, LOGIT << STEP) + (LOGIT << STEP)],)
+        logits, end = y.reshape(len(y), -1), LOGIT << STEP
+        if cpu_backend() != "numba":
+            return (self.ones[steps(logits, self.at.sum, -end, end) + end],)
+        found = np.empty(logits.shape, np.int64)
+        kernels.places(logits.reshape(-1), 2.0 ** (STEP - self.at.sum), -end, end, self.ones, found.reshape(-1))
+        return (found,)
 
     def push(self, coder: Any, state: tuple, parameters: tuple, pixels: np.ndarray) -> None:
         coder.push_binary(*state, *parameters, self.bits, pixels)

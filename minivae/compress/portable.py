@@ -55,9 +55,14 @@ NAMES = {function: name for name, function in ACTIVATIONS.items()}
 Layer = Callable[[np.ndarray], np.ndarray]  # integers of 2^-activation -> integers of 2^-sum, or of 2^-activation for a shape
 
 
-def rounded(y: np.ndarray, at: Precision = STANDARD) -> np.ndarray:
-    """Integers of 2^-sum to the nearest of 2^-activation, halves up, cut at the limit."""
-    return np.clip(np.floor(y * 2.0**-at.weight + 0.5), -at.limit, at.limit)
+def rounded(y: np.ndarray, at: Precision = STANDARD, least: float | None = None) -> np.ndarray:
+    """Integers of 2^-sum to the nearest of 2^-activation, halves up, cut at the limit and, with a relu behind, at the `least` of 0."""
+    least = -at.limit if least is None else least
+    if cpu_backend() != "numba":
+        return np.clip(np.floor(y * 2.0**-at.weight + 0.5), least, at.limit)
+    flat = np.array(y, np.float64, order="C", copy=None).reshape(-1)
+    kernels.round_off(flat, 2.0**-at.weight, least, at.limit)
+    return flat.reshape(y.shape)
 
 
 def to_integers(a: Any, bits: int, where: str) -> np.ndarray:
@@ -115,10 +120,12 @@ class Portable:
     def __call__(self, a: np.ndarray) -> np.ndarray:
         for i, layer in enumerate(self.layers):
             a = layer(a)
-            if self.sums[i] and i < self.last:
-                a = rounded(a, self.at)
-            if self.activations[i]:
-                a = activated(a, self.activations[i], self.at)
+            activation = self.activations[i]
+            if self.sums[i] and i < self.last:  # sums are an array of their own, which may be written to
+                a = rounded(a, self.at, 0.0 if activation == "relu" else None)
+                activation = None if activation == "relu" else activation
+            if activation:
+                a = activated(a, activation, self.at)
         return a
 
     def add(self, layer: Any, where: str, norm: Any = None) -> None:
