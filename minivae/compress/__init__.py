@@ -6,6 +6,7 @@ from .container import coder_for, compress, decompress, read_blocks, read_header
 from .lossy import LossyCoder
 from .portable import Portable
 from .rans import Stack
+from .rounding import in_integers
 
 __all__ = [
     "BitSwap",
@@ -18,6 +19,7 @@ __all__ = [
     "coder_of",
     "compress",
     "decompress",
+    "in_integers",
     "read_blocks",
     "read_header",
     "total_bits",

@@ -37,7 +37,7 @@ from ..errors import DataError, ShapeError, UsageError
 from ..models.codec import GAIN, STRIDE
 from ..nn import evaluating
 from . import tables
-from .portable import ACTIVATION, LIMIT, SUM, conv_transpose
+from .portable import STANDARD, conv_transpose
 from .rans import Stack
 
 MAGIC = b"\x89MVP\r\n\x1a\n"
@@ -45,6 +45,7 @@ VERSION = 1
 HEAD = struct.Struct("<8sBII8sI")
 PRECISION = 16
 TAIL = 2.0**-20  # of a channel's density that has no symbols on either side: such latents are cut
+ACTIVATION, SUM, LIMIT = STANDARD.activation, STANDARD.sum, STANDARD.limit
 WIDEST = 1024  # integers on either side of 0 that a channel may have
 TOGETHER = 4096  # symbols that are pushed at once
 CELLS = 1 << 16  # of the tables of those that are popped at once
