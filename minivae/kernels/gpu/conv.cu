@@ -18,8 +18,11 @@ struct Geometry {
     int N, H, W, C, OH, OW, O, KH, KW, sh, sw, top, left;
 };
 
+// A place that is not there lies far above every image: were its pointer null, the compiler would forget that it is one of global memory.
+#define NOWHERE (-(1 << 30))
+
 struct Place {
-    const float* image;  // null: not there
+    const float* image;
     int h, w;
 };
 
@@ -41,7 +44,7 @@ __device__ __forceinline__ Tap tap_of(const Geometry& s, int tap) {
 
 __device__ __forceinline__ float through_window(const Geometry& s, const Place& place, const Tap& tap) {
     int h = place.h + tap.h, w = place.w + tap.w;
-    bool inside = place.image && h >= 0 && h < s.H && w >= 0 && w < s.W;
+    bool inside = h >= 0 && h < s.H && w >= 0 && w < s.W;
     return inside ? place.image[((long long)h * s.W + w) * s.C + tap.offset] : 0;
 }
 
@@ -53,7 +56,7 @@ struct Windows {
     const float* x;
 
     __device__ __forceinline__ Outer outer(int pixel) const {
-        return pixel < s.N * s.OH * s.OW ? window_of(s, x, pixel) : Place{nullptr, 0, 0};
+        return pixel < s.N * s.OH * s.OW ? window_of(s, x, pixel) : Place{x, NOWHERE, 0};
     }
     __device__ __forceinline__ Inner inner(int tap) const { return tap_of(s, tap); }
     __device__ __forceinline__ float at(const Outer& place, const Inner& tap) const { return through_window(s, place, tap); }
@@ -67,7 +70,7 @@ struct WindowsSwapped {
     const float* x;
 
     __device__ __forceinline__ Outer outer(int tap) const {
-        return tap < s.KH * s.KW * s.C ? tap_of(s, tap) : Tap{-(1 << 30), 0, 0};  // far above every image
+        return tap < s.KH * s.KW * s.C ? tap_of(s, tap) : Tap{NOWHERE, 0, 0};
     }
     __device__ __forceinline__ Inner inner(int pixel) const { return window_of(s, x, pixel); }
     __device__ __forceinline__ float at(const Outer& tap, const Inner& place) const { return through_window(s, place, tap); }
@@ -117,9 +120,9 @@ struct Outputs {
     const float* y;
 
     __device__ __forceinline__ Outer outer(int pixel) const {
-        if (pixel >= s.N * p.rows * p.columns) return {nullptr, 0, 0};
-        int b = pixel % p.columns, row = pixel / p.columns;
-        return {y + (long long)(row / p.rows) * s.OH * s.OW * s.O, p.ah + row % p.rows, p.aw + b};
+        bool there = pixel < s.N * p.rows * p.columns;
+        int b = pixel % p.columns, row = there ? pixel / p.columns : 0;
+        return {y + (long long)(row / p.rows) * s.OH * s.OW * s.O, there ? p.ah + row % p.rows : NOWHERE, p.aw + b};
     }
     __device__ __forceinline__ Inner inner(int k) const {
         int o = k % s.O, tap = k / s.O;
@@ -127,7 +130,7 @@ struct Outputs {
     }
     __device__ __forceinline__ float at(const Outer& place, const Inner& tap) const {
         int h = place.h - tap.h, w = place.w - tap.w;
-        bool inside = place.image && h >= 0 && h < s.OH && w >= 0 && w < s.OW;
+        bool inside = h >= 0 && h < s.OH && w >= 0 && w < s.OW;
         return inside ? place.image[((long long)h * s.OW + w) * s.O + tap.offset] : 0;
     }
 };
