@@ -10,6 +10,7 @@ can reach.  Needs the wheels nvidia-cuda-nvrtc and nvidia-cuda-nvdisasm.
 
 import argparse
 import ctypes
+import functools
 import importlib.util
 import re
 import subprocess
@@ -75,7 +76,8 @@ def disassembled(code: bytes) -> dict[str, list[tuple[int, str, str]]]:
                 labels.update(dict.fromkeys(waiting, address))
                 waiting = []
                 found.append((address, match[2], match[3]))
-        kernels[name] = [(at, op, re.sub(r"`\((\.L_x?_?\w+)\)", lambda m, known=labels: hex(known.get(m[1], -1)), rest)) for at, op, rest in found]
+        resolved = functools.partial(re.sub, r"`\((\.L_x?_?\w+)\)", lambda m, known=labels: hex(known.get(m[1], -1)))
+        kernels[name] = [(at, op, resolved(rest)) for at, op, rest in found]
     return kernels
 
 
