@@ -12,7 +12,7 @@ from .ae import AE
 from .classifier import Classifier
 from .codec import Codec, Factorized
 from .cvae import CVAE, PRIORS
-from .diffusion import Diffusion
+from .diffusion import Diffusion, level_frequencies
 from .flow import FLOWS, FlowVAE
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
