@@ -25,7 +25,7 @@ The file, little-endian; it may end after any iteration:
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,8 @@ class ProgressiveCoder:
             raise UsageError(f"iterations is {iterations}; need 1 to {MOST}")
         own = self.model.parameters()[0].data
         x = np.pad(picture, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge") / 255
-        now, states, found = np.full(x.shape, GRAY), (None,) * len(self.model.down), []
+        now, states = np.full(x.shape, GRAY), (None,) * len(self.model.down)
+        found: list[np.ndarray] = []
         decoder = self.decoder()
         with no_grad(), evaluating(self.model):
             for _ in range(iterations):
@@ -90,14 +91,14 @@ class ProgressiveCoder:
                 now = decoder.send(found[-1])
         return found
 
-    def decoder(self) -> Iterator[Any]:
+    def decoder(self) -> Generator[Any, Any, None]:
         """A generator that is sent the bits of an iteration (h, w, bits) and gives the reconstruction (16 h, 16 w, C), float64, not cut."""
         states: list[Any] = [None] * len(self.units)
         total: Any = GRAY
         while True:
             bits = yield
             with use_backend("numpy"):  # whose products are a BLAS's, exact in any order
-                a = self.from_bits(np.where(bits, 1.0, -1.0)[None] * 2.0**ACTIVATION) * 2.0**-SUM
+                a = self.from_bits(np.where(bits != 0, 2.0**ACTIVATION, -(2.0**ACTIVATION))[None]) * 2.0**-SUM
                 a = read(table_of("tanh"), a)
                 for i, unit in enumerate(self.units):
                     a, states[i] = unit(a, states[i])
@@ -114,7 +115,8 @@ class ProgressiveCoder:
 
     def compress(self, picture: Any, iterations: int = 8) -> bytes:
         """(H, W, C) uint8 -> the file"""
-        return pack(self.encode(picture, iterations), *np.shape(picture)[:2], self.digest)
+        height, width = np.shape(picture)[:2]
+        return pack(self.encode(picture, iterations), height, width, self.digest)
 
     def read(self, data: bytes, name: str = "the file") -> tuple[list[np.ndarray], tuple[int, int]]:
         """The bits of all iterations that a file has, and (height, width).     Raises DataError, one sentence, for what was altered, cut
@@ -216,7 +218,7 @@ def depth_to_space(a: np.ndarray) -> np.ndarray:
 
 
 class Counter:
-    """Frequencies of ones, of 2^PRECISION, for each bit and case: (ones + 1/2) / (all + 1), as integers.  Raises nothing.
+    """Frequencies of ones, of 2^PRECISION, for each bit and case: (ones + 1/2) / (all + 1), as integers.
 
     R. Krichevsky and V. Trofimov, "The performance of universal encoding", 1981"""
 
@@ -234,7 +236,7 @@ class Counter:
 
 
 def case_of(bits: np.ndarray, before: np.ndarray, i: int, j: int) -> np.ndarray:
-    """The case of each bit at a place, of what is known: bits (h + 1, w + 1, K) with a row and a column of zeros in front, before (h, w, K)."""
+    """The case of each bit at a place.     bits (h + 1, w + 1, K) with a row and a column of zeros in front, before (h, w, K) -> (K,)"""
     return 4 * bits[i + 1, j] + 2 * bits[i, j + 1] + before[i, j]
 
 
@@ -311,7 +313,8 @@ def read_chunks(data: bytes, name: str = "the file") -> tuple[tuple[int, int], b
     _, version, height, width, digest = HEAD.unpack_from(data)
     if version != VERSION:
         raise DataError(f"{name} is of version {version}, and this minivae reads version {VERSION}; use the one that wrote it")
-    at, crc, chunks = HEAD.size, zlib.crc32(data[: HEAD.size]), []
+    at, crc = HEAD.size, zlib.crc32(data[: HEAD.size])
+    chunks: list[tuple[int, bytes]] = []
     while at < len(data):
         number = len(chunks) + 1
         rest = len(data) - at - CHUNK.size

@@ -55,8 +55,9 @@ class ProgressiveCodec(Module):
         sizes = ((8 * w, 8 * w, 1), (2 * w, 8 * w, 1), (2 * w, 4 * w, 3), (w, 2 * w, 3))  # inputs, units, the state's kernel
         self.up = [ConvGRU(i, o, rng.split(f"up {k}"), hidden_kernel=size) for k, (i, o, size) in enumerate(sizes)]
         self.last = Conv2d(w // 2, channels, rng.split("last"), 1)
-        for layer in (self.to_bits, self.from_bits):
-            layer.w.data *= np.float32(3)  # bits that are drawn of a small tanh are noise, and noise teaches little
+        for layer, gain in ((self.first, 1), (self.to_bits, 3), (self.from_bits, 3), (self.last, 1)):
+            layer.w.data *= np.float32(gain)  # bits that are drawn of a small tanh are noise, and noise teaches little
+            layer.b.data[...] = 0  # what all pictures have in common would be learned as bits that never change
 
     def config(self) -> dict[str, Any]:
         """The arguments that build this architecture again."""

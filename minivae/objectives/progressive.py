@@ -12,7 +12,7 @@ class Progressive(Objective):
     """loss = 1/T sum_t mean_nhwc 255 |x - x^_t|, over the pictures of all T iterations, in levels of a byte.
 
     Each iteration is judged by itself, and what it gains is seen by those before it through the states that they leave.
-    G. Toderici et al., "Full resolution image compression with recurrent neural networks", 2017, 3.2, with beta = 1 / (number of pixels x T)
+    G. Toderici et al., "Full resolution image compression with recurrent neural networks", 2017, eq. 2, with beta = 255 / (N H W C T)
     """
 
     name: ClassVar[str] = "progressive"
