@@ -20,6 +20,7 @@ from .likelihoods import LIKELIHOODS
 from .m2 import M2
 from .networks import ARCHITECTURES, critic
 from .pretrained import EncoderClassifier
+from .residual_gru import ProgressiveCodec
 from .vae import HEADS, VAE
 from .vamp import VampVAE
 from .vq import VQVAE, Codebook, perplexity
@@ -47,6 +48,7 @@ __all__ = [
     "Factorized",
     "FlowVAE",
     "HierarchicalVAE",
+    "ProgressiveCodec",
     "VampVAE",
     "active_units",
     "activity",
