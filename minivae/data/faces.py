@@ -131,7 +131,7 @@ def half(factors: np.ndarray, size: int) -> np.ndarray:
     w.paint(ellipse(w.u, w.y - 70, 25, 15), fixed(CLOTHES))
     w = window(0, 20, 6, 62)
     head = ellipse(w.u, np.minimum(w.y - 29, 0), 19.5, 22)
-    w.paint(np.maximum(head, w.y - (31 + 19 * length - 2 * (w.u / 19.5) ** 4)), hair)
+    w.paint(np.maximum(head, w.y - (32 + 18 * length - 2 * (w.u / 19.5) ** 4)), hair)
     w = window(0, 9, 44, 60)
     w.paint(np.maximum(w.u - (4.5 + 3.5 * shape), w.y - 58), 0.82 * skin)
     w = window(12, 18, EARS - 5, EARS + 5)
