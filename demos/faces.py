@@ -43,7 +43,8 @@ else:
     train, test = drawn[:count], drawn[count:]
     known = dict(zip(FACTORS, faces.factors(indices[count:]).T, strict=True))
     base = np.full((len(FACTORS), 7, len(FACTORS)), 0.5)
-    base[:, :, FACTORS.index("glasses")], base[:, :, FACTORS.index("saturation")] = 0, 1
+    for name, value in (("glasses", 0), ("age", 0.2), ("mouth", 0.8), ("saturation", 1)):
+        base[:, :, FACTORS.index(name)] = value
     base[np.arange(len(FACTORS)), :, np.arange(len(FACTORS))] = np.linspace(0, 1, 7)
     alone = draw(base.reshape(-1, len(FACTORS))).reshape(*base.shape[:2], 64, 64, 3)
     labels = [f"{name}: {' to '.join(ENDS[name])}" for name in FACTORS]

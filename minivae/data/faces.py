@@ -24,7 +24,7 @@ ENDS = {  # what a factor of 0 and of 1 looks like
     "glasses": ("none", "worn"),
     "age": ("young", "old"),
     "shape": ("feminine", "masculine"),
-    "light": ("from the left", "from the right"),
+    "light": ("on the left", "on the right"),
     "saturation": ("gray", "coloured"),
 }
 FACTORS = tuple(ENDS)

@@ -173,7 +173,7 @@ def named_traversals(
     square *= larger
     letter = 0.6 * TEXT * larger / 72
     left = MARGIN + letter * max(map(len, (*names, *notes)))
-    head = 2 * MARGIN + letter * max(map(len, columns)) + 0.03 * TITLE * larger
+    head = 2 * MARGIN + 0.85 * letter * max(6, *map(len, columns)) + 0.026 * TITLE * larger
     between = 0.2 * larger
     width, height = left + wide * steps + between + square * len(columns) + MARGIN, head + high * count + MARGIN
     fig = Figure(figsize=(width, height), facecolor="white")
