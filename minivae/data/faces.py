@@ -33,7 +33,7 @@ CANVAS = 64
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the gray of a colour, of the stored values
 PART = 64  # pictures drawn at a time: at 64x64 a layer of them is half a megabyte
 
-BACKGROUND, CLOTHES, LIPS, FRAMES = (0.66, 0.86, 0.95), (0.80, 0.24, 0.30), (0.72, 0.20, 0.24), (0.10, 0.10, 0.14)
+BACKGROUND, CLOTHES, LIPS, FRAMES = (0.55, 0.85, 1.00), (0.80, 0.24, 0.30), (0.72, 0.20, 0.24), (0.10, 0.10, 0.14)
 WHITE, IRIS, PUPIL = (0.97, 0.97, 0.95), (0.24, 0.36, 0.22), (0.05, 0.05, 0.05)
 SKIN = ((0.27, 0.17, 0.12), (0.68, 0.46, 0.32), (0.99, 0.85, 0.76))  # of the factor at 0, 1/2 and 1
 HAIR = ((0.07, 0.06, 0.07), (0.40, 0.23, 0.12), (0.82, 0.62, 0.28))
@@ -131,7 +131,7 @@ def half(factors: np.ndarray, size: int) -> np.ndarray:
     w.paint(ellipse(w.u, w.y - 70, 25, 15), fixed(CLOTHES))
     w = window(0, 20, 6, 62)
     head = ellipse(w.u, np.minimum(w.y - 29, 0), 19.5, 22)
-    w.paint(np.maximum(head, w.y - (32 + 18 * length - 2 * (w.u / 19.5) ** 4)), hair)
+    w.paint(np.maximum(head, w.y - (32 + 20 * length - 2 * (w.u / 19.5) ** 4)), hair)
     w = window(0, 9, 44, 60)
     w.paint(np.maximum(w.u - (4.5 + 3.5 * shape), w.y - 58), 0.82 * skin)
     w = window(12, 18, EARS - 5, EARS + 5)
@@ -140,7 +140,7 @@ def half(factors: np.ndarray, size: int) -> np.ndarray:
     # the face: the upper half of an ellipse, and a jaw that is narrow or square
     w = window(0, 15, 16, 53)
     v = w.y - 33
-    w.paint(ellipse(w.u, v, 15, np.where(v < 0, np.float32(17), np.float32(19.5)), np.where(v < 0, 0, 1.3 - 2.1 * shape)), skin)
+    w.paint(ellipse(w.u, v, 15, np.where(v < 0, np.float32(17), np.float32(19.5)), np.where(v < 0, 0, 1.5 - 2.4 * shape)), skin)
 
     # age: rosy cheeks fade, furrows come
     w = window(4, 15, 36, 46)
@@ -180,7 +180,7 @@ def half(factors: np.ndarray, size: int) -> np.ndarray:
     w.paint(np.maximum(ellipse(w.u, w.y - 29, 19.5, 22), w.y - (18.6 + w.u * w.u / 28)), hair)
 
     w = window(0, 17, 26, 39)
-    ring = abs(np.sqrt(((w.u - 8) / 6.4) ** 2 + ((w.y - EYES) / 5.2) ** 2) - 1) * 5.8 - 0.8
+    ring = abs(np.sqrt(((w.u - 8) / 6.4) ** 2 + ((w.y - EYES) / 5.2) ** 2) - 1) * 5.8 - 1.1
     bar = np.maximum(abs(w.y - 31.4) - 0.7, np.minimum(w.u - 1.8, 14.2 - w.u))  # the bridge, and the temples
     w.paint(np.maximum(np.minimum(ring, bar), w.u - 16.4), fixed(FRAMES), glasses)
     return canvas
