@@ -78,7 +78,7 @@ def worth() -> dict[str, float]:
 # after the other, the greatest first, which is what a capacity that rises slowly is for (C. P. Burgess et al., 2018). The weight goes with
 # the number of pixels, so that code and image keep theirs. ``--full`` saves a checkpoint every 250 steps, and goes on from it.
 
-beta = 50 * (size / 32) ** 2
+beta = 10 * (size / 32) ** 2
 stages, per, batch = *stage.pick(asked, (12, 100), (24, 250), (40, 250)), 32
 model = VAE(
     (size, size, 3),
@@ -89,7 +89,7 @@ model = VAE(
     hidden=(256,),
     likelihood="gaussian",
 )
-model.log_scale.data[...] = np.log(0.5)
+model.log_scale.data[...] = np.log(0.7)
 config = TrainingConfig(epochs=stages, batch_size=batch, lr=2e-3, lr_schedule="cosine", seed=asked.seed)
 trainer, kept = Trainer(model, config, Elbo(beta)), asked.out / "faces.npz"
 if asked.full and kept.exists():

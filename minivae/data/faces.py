@@ -33,12 +33,12 @@ CANVAS = 64
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the gray of a colour, of the stored values
 PART = 64  # pictures drawn at a time: at 64x64 a layer of them is half a megabyte
 
-BACKGROUND, CLOTHES, LIPS, FRAMES = (0.55, 0.85, 1.00), (0.80, 0.24, 0.30), (0.72, 0.20, 0.24), (0.10, 0.10, 0.14)
+BACKGROUND, CLOTHES, LIPS, FRAMES = (0.46, 0.84, 1.00), (0.85, 0.20, 0.28), (0.72, 0.20, 0.24), (0.10, 0.10, 0.14)
 WHITE, IRIS, PUPIL = (0.97, 0.97, 0.95), (0.24, 0.36, 0.22), (0.05, 0.05, 0.05)
-SKIN = ((0.27, 0.17, 0.12), (0.68, 0.46, 0.32), (0.99, 0.85, 0.76))  # of the factor at 0, 1/2 and 1
-HAIR = ((0.07, 0.06, 0.07), (0.40, 0.23, 0.12), (0.82, 0.62, 0.28))
+SKIN = ((0.24, 0.15, 0.10), (0.66, 0.45, 0.32), (1.00, 0.88, 0.80))  # of the factor at 0, 1/2 and 1
+HAIR = ((0.07, 0.06, 0.07), (0.40, 0.23, 0.12), (0.72, 0.48, 0.20))
 EYES, EARS, MOUTH = 32.5, 34.5, 47.0  # y
-AMBIENT, SIDE = 0.84, 0.16  # the light that falls on the middle, and what it gains at one edge and loses at the other
+AMBIENT, SIDE = 0.87, 0.13  # the light that falls on the middle, and what it gains at one edge and loses at the other
 
 
 class Window(NamedTuple):
@@ -131,7 +131,7 @@ def half(factors: np.ndarray, size: int) -> np.ndarray:
     w.paint(ellipse(w.u, w.y - 70, 25, 15), fixed(CLOTHES))
     w = window(0, 20, 6, 62)
     head = ellipse(w.u, np.minimum(w.y - 29, 0), 19.5, 22)
-    w.paint(np.maximum(head, w.y - (32 + 20 * length - 2 * (w.u / 19.5) ** 4)), hair)
+    w.paint(np.maximum(head, w.y - (32 + 18 * length - 2 * (w.u / 19.5) ** 4)), hair)
     w = window(0, 9, 44, 60)
     w.paint(np.maximum(w.u - (4.5 + 3.5 * shape), w.y - 58), 0.82 * skin)
     w = window(12, 18, EARS - 5, EARS + 5)
