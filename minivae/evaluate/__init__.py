@@ -12,7 +12,7 @@ from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
 from .quality import Likeness, frechet_distance, likeness, mode_count, sharpness, stacked
 from .restoration import GaussianImages, neighbours_mean, psnr
-from .roles import Role, appearance, correlation_ratio, roles
+from .roles import Readings, Role, appearance, correlation_ratio, readings, roles
 from .structure import blocking, ms_ssim, ssim
 from .surgery import Surgery, elbo_surgery
 
@@ -22,6 +22,7 @@ __all__ = [
     "Gaps",
     "GaussianImages",
     "Likeness",
+    "Readings",
     "Role",
     "Surgery",
     "active_units",
@@ -49,6 +50,7 @@ __all__ = [
     "neighbours_mean",
     "precision_coverage",
     "psnr",
+    "readings",
     "roles",
     "sap",
     "sharpness",
