@@ -24,7 +24,7 @@ SECTIONS = {
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
     "What it is good for": ("anomaly", "restoration", "few_labels", "codebook"),
-    "Compression": ("bits_back", "gray_bytes", "precisions", "jpeg_duel"),
+    "Compression": ("bits_back", "gray_bytes", "precisions", "jpeg_duel", "progressive"),
     "Rivals": ("gan_game", "rivals", "stacked"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
