@@ -20,7 +20,7 @@ import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import VAE, Stream, data, plots
+from minivae import VAE, Stream, data
 from minivae.compress import BitsBack, compress, decompress, read_blocks, read_header, total_bits
 from minivae.errors import DataError
 from minivae.plots.bars import PARTS
@@ -115,24 +115,18 @@ saved = (best - len(file)) / n
 print(f"the model has {weights:,} bytes, an image saves {saved:.2f}: with the model it is ahead from {weights / saved:,.0f} images on")
 kilo = 1 / 8000
 parts = {
-    "pixels": np.array([np.mean([t["reconstruction"] for t in nats]) / math.log(2) * n * kilo]),
-    "latents": np.array([np.mean([t["kl"] for t in nats]) / math.log(2) * n * kilo]),
-    "initial": np.array([initial * kilo]),
-    "header": np.array([header.size / 1000]),
+    "pixels": np.mean([t["reconstruction"] for t in nats]) / math.log(2) * n * kilo,
+    "latents": np.mean([t["kl"] for t in nats]) / math.log(2) * n * kilo,
+    "initial": initial * kilo,
+    "header": header.size / 1000,
 }
-total = sum(part.sum() for part in parts.values())
+total = sum(parts.values())
 stage.claim(
     f"the parts add up to the file: {total:.2f} of {len(file) / 1000:.2f} kB",
     abs(total * 1000 / len(file) - 1) < 0.003 + 5 * spread / elbo_bits,
 )
-others = [name for name in sizes if name != "bits back"]
-columns = {name: np.concatenate([part, part, np.zeros(len(others))]) for name, part in parts.items()}
-columns["model"] = np.array([0.0, weights / 1000, *(0.0 for name in others)])
-columns["others"] = np.array([0.0, 0.0, *(sizes[name] / 1000 for name in others)])
-stage.save(
-    plots.stacked_bars(["bits back", "with its model", *others], columns, f"{n:,} binary digits", "kilobytes"),
-    asked.out / "bits_back.png",
-)
+others = {name: size / 1000 for name, size in sizes.items() if name != "bits back"}
+stage.save(stage.bars_of_a_file(parts, weights / 1000, others, f"{n:,} binary digits"), asked.out / "bits_back.png")
 
 # %%
 # Along a chain.  The first image pays for all of its z, since nothing comes back yet that was there before; every other is paid back.

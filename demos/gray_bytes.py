@@ -18,7 +18,7 @@ import math
 import numpy as np
 import stage
 
-from minivae import VAE, Module, Stream, nn, plots
+from minivae import VAE, Module, Stream, nn
 from minivae.compress import BitsBack, compress, decompress, in_integers, read_header, total_bits
 from minivae.training import losses
 
@@ -104,16 +104,10 @@ kilo = 1 / 8000
 parts = {
     "pixels": np.mean([t["reconstruction"] for t in nats]) / math.log(2) * n * kilo,
     "latents": np.mean([t["kl"] for t in nats]) / math.log(2) * n * kilo,
-    "initial bits": initial * kilo,
+    "initial": initial * kilo,
     "header": read_header(file).size / 1000,
-    "model": weights / 1000,
 }
-others = [name for name in sizes if name != "bits back"]
-columns = {name: np.array([part if name != "model" else 0.0, part, *[0.0] * len(others)]) for name, part in parts.items()}
-columns["others"] = np.array([0.0, 0.0, *(sizes[name] / 1000 for name in others)])
-stage.save(
-    plots.stacked_bars(["bits back", "with its model", *others], columns, f"{n:,} gray digits", "kilobytes"),
-    asked.out / "gray_bytes.png",
-)
+others = {name: count / 1000 for name, count in sizes.items() if name != "bits back"}
+stage.save(stage.bars_of_a_file(parts, weights / 1000, others, f"{n:,} gray digits"), asked.out / "gray_bytes.png")
 if asked.full:  # 4,500 digits are too few to learn from
     stage.claim(f"the file is {100 * (1 - len(file) / best):.1f}% smaller than the best of them, the model not counted", len(file) < best)

@@ -67,6 +67,18 @@ def test_the_largest_sums_are_still_exact():
     assert [[int(v) for v in row] for row in net(a)] == exact
 
 
+@pytest.mark.parametrize("least", [None, 0.0])
+def test_rounding_by_kernel_and_by_reference(least):
+    """Halves up, and beyond the limit the limit; with a relu behind nothing is below 0.  Judged by Python's integers."""
+    unit = 1 << WEIGHT
+    sums = [k * unit + part for k in (-3, -1, 0, 2) for part in (-unit // 2, -1, 0, 1, unit // 2)] + [10**15, -(10**15)]
+    low = -int(LIMIT) if least is None else 0
+    expected = [min(max((2 * y + unit) // (2 * unit), low), int(LIMIT)) for y in sums]
+    for backend in ("numpy", "numba"):
+        with use_backend(backend):
+            assert portable.rounded(np.array([sums], float), least=least).tolist() == [expected]
+
+
 def test_batch_norm_dropout_and_activations_as_layers():
     rng = Stream(0)
     norm = nn.BatchNorm(6)
