@@ -18,6 +18,7 @@ from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
 from .m2 import M2
+from .mixture_cvae import MixtureCVAE
 from .networks import ARCHITECTURES, critic
 from .pretrained import EncoderClassifier
 from .vae import HEADS, VAE
@@ -47,6 +48,7 @@ __all__ = [
     "Factorized",
     "FlowVAE",
     "HierarchicalVAE",
+    "MixtureCVAE",
     "VampVAE",
     "active_units",
     "activity",
