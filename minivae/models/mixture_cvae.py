@@ -30,9 +30,8 @@ class MixtureCVAE(CVAE):
             raise UsageError(f"MixtureCVAE: components is {components}; need 1 or more, and no prior_kind: it is a mixture")
         super().__init__(image_shape, rng, condition, **options)
         self.components = components
-        self.prior_network = mlp(
-            (condition, max(self.hidden, default=condition), components * (2 * self.latent + 1)), rng.split("prior"), "tanh"
-        )
+        widths = condition, max(self.hidden, default=condition), components * (2 * self.latent + 1)
+        self.prior_network = mlp(widths, rng.split("prior"), self.activation)
         last = self.prior_network.layers[-1]
         for p in last.parameters():
             p.data[...] = 0
