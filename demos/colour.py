@@ -60,9 +60,7 @@ for images, labels in ((digits.train_images, digits.train_labels), (digits.test_
 (train, labels), (test, test_labels) = parts
 gray, test_gray = (part.lightness.reshape(len(part.lightness), -1) for part in (train, test))
 entropy = float(-(table * np.log(table)).sum(axis=1)[test_labels].mean())
-print(
-    f"{len(gray):,} digits of {classes} classes, {len(test_gray):,} to test; H(colour | class) = {entropy:.4f} nats, log 6 = {np.log(K):.4f}"
-)
+print(f"{len(gray):,} digits of {classes} classes, {len(test_gray):,} to test; H(colour | class) = {entropy:.4f} nats of {np.log(K):.4f}")
 
 # %%
 # What the model says of a colour is its *name*: each block of 2x2 pixels has one of six, as six bits of which one is set.  So the
@@ -266,8 +264,10 @@ model = MixtureCVAE(
     (16, 16, 2), root.split("photos"), condition=1024, components=8, latent=32, hidden=(wide,), likelihood="laplace", arch="dense"
 )
 model.log_scale.data[...] = np.log(abs(chroma - np.median(chroma, axis=0)).mean())
-rounds = stage.pick(asked, 5, 12, 12)
-report = stage.train(model, chroma, rounds, light.reshape(count, -1), name="photos", batch_size=100, lr_schedule="cosine", seed=asked.seed)
+rounds, batch = stage.pick(asked, (40, 50), (12, 100), (12, 100))
+report = stage.train(
+    model, chroma, rounds, light.reshape(count, -1), name="photos", batch_size=batch, lr_schedule="cosine", seed=asked.seed
+)
 print(f"KL {report[-1]['kl']:.1f} nats, scale {CHROMA * np.exp(float(model.log_scale.data)):.1f} of a* and b*")
 net = Sequential(
     Flatten(),
@@ -276,7 +276,13 @@ net = Sequential(
     Dense(wide, 512, root.split("net, 3")),
     Reshape(16, 16, 2),
 )
-stage.fit(net, lambda i: Gaussian(net(light[i]), 0.0, 3).log_prob(chroma[i]), count, rounds, root.split("photos, order"))
+stage.fit(
+    net,
+    lambda i: Gaussian(net(light[i]), 0.0, 3).log_prob(chroma[i]),
+    count,
+    rounds // stage.pick(asked, 4, 1, 1),
+    root.split("photos, order"),
+)
 
 # %%
 # A draw is judged by the distance of its colours from the photo's, root mean square of (a*, b*) over a patch, and the best of k draws by
