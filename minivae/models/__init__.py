@@ -18,6 +18,7 @@ from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
 from .m2 import M2
+from .mixture_cvae import MixtureCVAE
 from .networks import ARCHITECTURES, critic
 from .pretrained import EncoderClassifier
 from .residual_gru import ProgressiveCodec
@@ -48,6 +49,7 @@ __all__ = [
     "Factorized",
     "FlowVAE",
     "HierarchicalVAE",
+    "MixtureCVAE",
     "ProgressiveCodec",
     "VampVAE",
     "active_units",
