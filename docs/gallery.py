@@ -25,7 +25,7 @@ SECTIONS = {
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
     "What it is good for": ("anomaly", "restoration", "few_labels", "codebook"),
     "Compression": ("bits_back", "jpeg_duel"),
-    "Rivals": ("gan_game", "rivals", "stacked"),
+    "Rivals": ("gan_game", "rivals", "stacked", "ten_seeds", "pixels_diffusion"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 

@@ -56,6 +56,7 @@ __all__ = [
     "critic",
     "describe",
     "lerp",
+    "level_frequencies",
     "perplexity",
     "slerp",
     "traversal",

@@ -194,7 +194,7 @@ def part(z: Any, alone: Any, which: int) -> Any:
 
 
 def level_frequencies(images: Any, levels: int = 256) -> list[float]:
-    """The share of pixels at each level, one more counted of each, so that none is impossible.     bytes or [0, 1], any shape -> (levels,)"""
+    """The share of pixels at each level, one more counted of each, so that none is impossible.     bytes or [0, 1] -> (levels,)"""
     k = np.asarray(images)
     k = k if k.dtype == np.uint8 else np.rint(k * (levels - 1)).astype(int)
     counts = np.bincount(k.reshape(-1), minlength=levels) + 1.0
