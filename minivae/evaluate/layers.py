@@ -60,4 +60,5 @@ def layer_costs(model: Any, images: Any, rng: Stream, draws: int = 4, layers: in
             t, nats = (np.stack(a, axis=1) for a in ([f.t for f in found], [f.squares.numpy() * f.weight for f in found]))
             reconstruction = np.mean([f.reconstruction.numpy() for f in found], axis=0)
             rows.append([np.asarray(model.gamma(t.astype(float))), nats.astype(float), found[0].top.numpy().astype(float), reconstruction])
-    return LayerCosts(*(np.concatenate(part) for part in zip(*rows, strict=True)), model.low, model.high)
+    gamma, nats, prior, reconstruction = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return LayerCosts(gamma, nats, prior, reconstruction, model.low, model.high)
