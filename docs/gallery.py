@@ -25,7 +25,7 @@ SECTIONS = {
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled", "faces"),
     "What it is good for": ("anomaly", "restoration", "few_labels", "colour", "codebook"),
     "Compression": ("bits_back", "gray_bytes", "precisions", "jpeg_duel", "progressive"),
-    "Rivals": ("gan_game", "rivals", "stacked", "pixels_diffusion"),
+    "Rivals": ("gan_game", "rivals", "stacked", "ten_seeds", "pixels_diffusion"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
 }
 

@@ -36,7 +36,8 @@ from ..errors import DataError, ShapeError, UsageError
 from ..models.residual_gru import GRAY, STRIDE
 from ..nn import evaluating
 from . import tables
-from .portable import ACTIVATION, LIMIT, SUM, TABLE_END, conv
+from .portable import STANDARD, conv
+from .portable import TABLE_END as LAST
 from .rans import Stack
 
 MAGIC = b"\x89MVR\r\n\x1a\n"
@@ -47,6 +48,8 @@ LARGEST = 1 << 22  # pixels: the decoder holds some 300 bytes for each
 MOST = 64  # iterations
 BAND = 1 << 20  # numbers of a unit that are worked at together
 RAW, CODED = 0, 1
+ACTIVATION, SUM, LIMIT = STANDARD.activation, STANDARD.sum, STANDARD.limit
+TABLE_END = LAST << ACTIVATION
 
 
 class ProgressiveCoder:
@@ -149,7 +152,7 @@ def on_grid(a: np.ndarray) -> np.ndarray:
 
 
 def convolution(layer: Any, where: str, digest: Any) -> Any:
-    forward, _, arrays, options = conv(layer, where)
+    forward, _, arrays, options = conv(layer, where, STANDARD)
     digest.update(repr((where, [a.shape for a in arrays], options)).encode())
     for a in arrays:
         digest.update(a.astype("<i8").tobytes())

@@ -45,6 +45,7 @@ __all__ = [
     "kl_monte_carlo",
     "kl_terms",
     "kl_terms_at",
+    "level_moments",
     "register_kl",
     "register_kl_at",
     "sample_and_kl",

@@ -60,6 +60,7 @@ __all__ = [
     "critic",
     "describe",
     "lerp",
+    "level_frequencies",
     "perplexity",
     "slerp",
     "traversal",
