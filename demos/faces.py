@@ -24,7 +24,7 @@ from minivae.runs import checkpoint
 from minivae.training import Trainer, TrainingConfig
 
 asked = stage.options(__doc__)
-size = stage.pick(asked, 16, 32, 64)
+size = stage.pick(asked, 16, 32, 32)
 count, judged = stage.pick(asked, (6_000, 1_000), (20_000, 2_000), (20_000, 2_000))
 
 # %%
@@ -78,18 +78,18 @@ def worth() -> dict[str, float]:
 # after the other, the greatest first, which is what a capacity that rises slowly is for (C. P. Burgess et al., 2018). The weight goes with
 # the number of pixels, so that code and image keep theirs. ``--full`` saves a checkpoint every 250 steps, and goes on from it.
 
-beta = 10 * (size / 32) ** 2
-stages, per, batch = *stage.pick(asked, (12, 100), (24, 250), (40, 250)), 32
+beta = 30 * (size / 32) ** 2
+stages, per, batch = *stage.pick(asked, (12, 100), (24, 250), (60, 250)), 32
 model = VAE(
     (size, size, 3),
     Stream(asked.seed).split("weights"),
     latent=16,
     arch="conv",
-    channels=stage.pick(asked, (16, 32), (16, 32, 32), (8, 16, 32, 32)),
+    channels=stage.pick(asked, (16, 32), (16, 32, 32), (16, 32, 32)),
     hidden=(256,),
     likelihood="gaussian",
 )
-model.log_scale.data[...] = np.log(0.7)
+model.log_scale.data[...] = np.log(0.5)
 config = TrainingConfig(epochs=stages, batch_size=batch, lr=2e-3, lr_schedule="cosine", seed=asked.seed)
 trainer, kept = Trainer(model, config, Elbo(beta)), asked.out / "faces.npz"
 if asked.full and kept.exists():
