@@ -23,7 +23,7 @@ SECTIONS = {
     "The bound": ("exact_posterior", "surgery", "iwae_table", "estimator_lab", "priors"),
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled"),
-    "What it is good for": ("anomaly", "restoration", "few_labels", "codebook"),
+    "What it is good for": ("anomaly", "restoration", "few_labels", "codebook", "colour"),
     "Compression": ("bits_back", "jpeg_duel"),
     "Rivals": ("gan_game", "rivals", "stacked"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),
