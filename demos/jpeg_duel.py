@@ -92,24 +92,24 @@ print(f"{count:,} patches of {len(photos)} pictures; test: {', '.join(test)}")
 # One codec a weight of the error: the first is trained from the beginning, each other one goes on from the nearest.  They are kept in
 # --out; a run that finds one of the same patches and settings there does not train it again.
 
-weights = stage.pick(asked, (0.02, 0.001), (0.0035, 0.0018, 0.0067, 0.013), (0.0035, 0.0018, 0.0067, 0.013))
-first, more = stage.pick(asked, (10, 4), (6, 1), (10, 1))
-rates = stage.pick(asked, (3e-3, 5e-4), (2e-3, 1e-3), (2e-3, 1e-3))
+weights = stage.pick(asked, (0.02, 0.001), (0.0035, 0.001, 0.0003, 0.01), (0.0035, 0.0018, 0.0067, 0.013, 0.0009, 0.0003, 0.03))
+first, more = stage.pick(asked, ((10, 3e-3), (4, 5e-4)), ((6, 2e-3), (1, 1e-3)), ((10, 2e-3), (1, 1e-3)))  # epochs, learning rate
 size = {"channels": stage.pick(asked, 12, 32, 32), "latent": stage.pick(asked, 16, 48, 48)}
-settings = repr((first, more, rates, size, asked.seed, weights)).encode()
-key = hashlib.sha256(settings + hashlib.sha256(train).digest()).hexdigest()[:8]
 models: dict[float, Codec] = {}
+keys = {None: hashlib.sha256(train).hexdigest()}  # of all that a codec was made of
 
 
 def trained(weight: float) -> Codec:
-    file = asked.out / f"jpeg_duel_{weight}_{key}.npz"
+    start = min(models, key=lambda other: abs(np.log(other / weight)), default=None)
+    epochs, lr = more if models else first
+    keys[weight] = hashlib.sha256(repr((keys[start], weight, epochs, lr, size, asked.seed)).encode()).hexdigest()
+    file = asked.out / f"jpeg_duel_{weight}_{keys[weight][:8]}.npz"
     if file.exists():
         print(f"found {file}")
         return load(file)
     model = Codec((side, side, 3), Stream(asked.seed), **size)
-    if models:
-        model.load_state(models[min(models, key=lambda other: abs(np.log(other / weight)))].state())
-    epochs, lr = (more, rates[1]) if models else (first, rates[0])
+    if start:
+        model.load_state(models[start].state())
     plan = {"batch_size": 8, "lr": lr, "lr_schedule": "cosine", "clip": 50.0, "seed": asked.seed}
     reports = stage.train(model, train, epochs, objective=RateDistortion(weight), name=f"weight {weight}", **plan)
     print(f"weight {weight}: {epochs} epochs, loss {reports[0]['loss']:.3f} -> {reports[-1]['loss']:.3f}", flush=True)

@@ -24,7 +24,7 @@ def options(doc: str) -> Namespace:
     size.add_argument("--full", action="store_true", help="the real thing")
     parser.add_argument("--out", type=Path, default=Path("."), help="the folder for the figures (default: this one)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
-    parser.add_argument("--data-dir", type=Path, help="the folder with MNIST, for --full")
+    parser.add_argument("--data-dir", type=Path, help="the folder with MNIST, for --full; of faces: your photographs")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     return asked

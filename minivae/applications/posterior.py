@@ -25,11 +25,14 @@ from ..nn import evaluating
 from ..random import Stream
 from ..training.optimizers import Adam
 
+POOL = 30
 NUMBERS = 2**24  # of decoded pixels at a time: 64 MiB
 
 
 class Observation(Protocol):
     """What is known of N images.  z is (..., N, K)."""
+
+    model: Any  # whose prior p(z) is that of these N images
 
     def log_likelihood(self, z: Any) -> Tensor:
         """log p(y | z).     -> (..., N)"""
@@ -82,6 +85,11 @@ def fit_posterior(
     return Gaussian(place.data.copy(), spread.data.copy())
 
 
+def part_of(model: Any, at: slice) -> Any:
+    """The model of some of the images, where it was told a condition of each."""
+    return model.part(at) if hasattr(model, "part") else model
+
+
 def restore(
     model: Any,
     observe: Callable[[slice], Observation],
@@ -96,8 +104,8 @@ def restore(
 ) -> Restored:
     """`Restored` for `count` images of so many pixels, part by part; start(part) is the first Gaussian's mean and logvar (N, K).
 
-    starts    places that a Gaussian is fitted from: the first, and draws from the prior.  samples are shared among them, in pairs z and its
-              mirror image about the mean, so that what is linear in z has no noise
+    starts    places that a Gaussian is fitted from: the first, and draws from the prior, see `likely`
+    samples   are shared among the Gaussians, in pairs z and its mirror image about the mean, so that what is linear in z has no noise
     """
     if samples < 2 * starts or samples % (2 * starts) or starts < 1 or draws < 0 or steps < 0:
         raise UsageError(
@@ -107,7 +115,7 @@ def restore(
     found = []
     with evaluating(model):
         for at in parts(count, max(1, NUMBERS // (samples * pixels))):
-            found.append(restore_part(model, observe(at), *start(at), rng, samples, draws, steps, starts))
+            found.append(restore_part(observe(at), *start(at), rng, samples, draws, steps, starts))
     if not found:
         raise UsageError("restore: there are no images")
     mean, drawn, effective, evidence = zip(*found, strict=True)
@@ -120,7 +128,6 @@ def on_cpu(model: Any) -> None:
 
 
 def restore_part(
-    model: Any,
     observation: Observation,
     mean: np.ndarray,
     logvar: np.ndarray,
@@ -132,17 +139,14 @@ def restore_part(
 ) -> Restored:
     N, K = mean.shape
     with no_grad():
-        prior = model.prior
-        others = stop_gradient(prior.sample(rng, (starts - 1) * N, like=mean)).data.reshape(starts - 1, N, K)
-    means = np.concatenate([mean[None], others])
+        prior = observation.model.prior
+        means = np.concatenate([mean[None], likely(observation, prior, starts - 1, N, K, rng, mean)])
     q = fit_posterior(observation.log_likelihood, prior, means, np.broadcast_to(logvar, means.shape), rng, steps)
     with no_grad():
-        pairs = samples // (2 * starts)
-        noise = rng.normal((pairs, starts, N, K), like=mean)
+        noise = rng.normal((samples // (2 * starts), starts, N, K), like=mean)
         z = np.asarray(q.mean) + np.exp(np.asarray(q.logvar) / 2) * np.concatenate([noise, -noise])  # (2 pairs, S, N, K)
-        z = z.reshape(-1, 1, N, K)
-        log_q = ops.logsumexp(q.log_prob(z), axis=1).numpy().astype(np.float64) - math.log(starts)  # (samples, N)
-        z = z[:, 0]
+        z = z.reshape(-1, N, K)
+        log_q = ops.logsumexp(q.log_prob(z[:, None]), axis=1).numpy().astype(np.float64) - math.log(starts)  # (samples, N)
         log_w = (observation.log_likelihood(z) + prior.log_prob(z)).numpy().astype(np.float64) - log_q
         largest = log_w.max(axis=0)
         w = np.exp(log_w - largest)
@@ -154,3 +158,14 @@ def restore_part(
         chosen = np.minimum(chosen, samples - 1)
         drawn = observation.draw(z[chosen, np.arange(N)], rng) if draws else np.zeros((0, *expected.shape), every.dtype)
     return Restored(expected, drawn, 1 / (share**2).sum(axis=0), largest + np.log(total / samples))
+
+
+def likely(observation: Observation, prior: Any, starts: int, N: int, K: int, rng: Stream, like: np.ndarray) -> np.ndarray:
+    """Places to start from: the s-th is the likeliest of s^2 draws from the prior, of POOL at most.  The first are far afield, so that the
+    tails of a posterior are not missed, and the last are near where it is large.     -> (starts, N, K)"""
+    found = np.zeros((starts, N, K), like.dtype)
+    for s in range(starts):
+        pool = min((s + 1) ** 2, POOL)
+        z = stop_gradient(prior.sample(rng, pool * N, like=like)).data.reshape(pool, N, K)
+        found[s] = z[observation.log_likelihood(z).numpy().argmax(axis=0), np.arange(N)]
+    return found

@@ -5,6 +5,7 @@ from .bits_back import BitsBack, Block, total_bits
 from .container import coder_for, compress, decompress, read_blocks, read_header
 from .lossy import LossyCoder
 from .portable import Portable
+from .progressive import ProgressiveCoder
 from .rans import Stack
 from .rounding import in_integers
 
@@ -14,6 +15,7 @@ __all__ = [
     "Block",
     "LossyCoder",
     "Portable",
+    "ProgressiveCoder",
     "Stack",
     "coder_for",
     "coder_of",

@@ -40,7 +40,7 @@ class Diffusion(Module):
                   tells of it by itself, instead of what it would if pixels were Gaussian, and says what its surroundings add
     """
 
-    buffers = ("log_frequency",)
+    buffers: tuple[str, ...] = ()
     looked_at = 0  # samples that the alarm for mode collapse may ask for: each is a hundred passes
     top = 0
 
@@ -84,7 +84,7 @@ class Diffusion(Module):
                     f"Diffusion: frequencies are {given.shape}, the least {given.min(initial=1):g}, for {self.levels} levels; "
                     "need a positive number for each level"
                 )
-            self.log_frequency = np.log(given / given.sum()).astype(np.float32)
+            self.log_frequency, self.buffers = np.log(given / given.sum()).astype(np.float32), ("log_frequency",)
         seen = 3 if self.log_frequency is not None else 1 + (2 * len(FOURIER) if self.levels else 0)  # numbers for each number of z
         self.net: Any
         if arch == "dense":
@@ -194,7 +194,7 @@ def part(z: Any, alone: Any, which: int) -> Any:
 
 
 def level_frequencies(images: Any, levels: int = 256) -> list[float]:
-    """The share of pixels at each level, one more counted of each, so that none is impossible.     bytes or [0, 1], any shape -> (levels,)"""
+    """The share of pixels at each level, one more counted of each, so that none is impossible.     bytes or [0, 1] -> (levels,)"""
     k = np.asarray(images)
     k = k if k.dtype == np.uint8 else np.rint(k * (levels - 1)).astype(int)
     counts = np.bincount(k.reshape(-1), minlength=levels) + 1.0

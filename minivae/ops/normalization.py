@@ -84,12 +84,11 @@ def grouped(a, groups):
 
 
 def check_group_norm(x, scale, shift, groups):
-    channels = x.shape[-1] if x.ndim > 1 else 0
-    fits = all(a.shape in ((channels,), (len(x), channels)) for a in (scale, shift)) if channels else False
-    if not fits or groups < 1 or channels % groups or not x.size:
+    channels = x.shape[-1] if x.ndim > 1 and math.prod(x.shape[1:]) else 0
+    if not channels or groups < 1 or channels % groups or not {scale.shape, shift.shape} <= {(channels,), (len(x), channels)}:
         raise ShapeError(
             f"group_norm: x is {x.shape}, scale {scale.shape}, shift {shift.shape}, {groups} groups; "
-            "need (N, ..., C), not empty, (C,) or (N, C), and groups that divide C"
+            "need (N, ..., C) with pixels, (C,) or (N, C) twice, and groups that divide C"
         )
 
 

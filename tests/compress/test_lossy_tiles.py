@@ -105,13 +105,12 @@ def test_memory_is_that_of_a_tile(model, whole):
 
 @pytest.mark.slow
 def test_a_photo_of_24_megapixels(model):
-    """Beside the pixels there are 16 bytes for each of 512 x 512 and its margin in the widest layer, a few times."""
+    """Beside the pixels there are two numbers of 8 bytes for each of 544 x 544 in the widest layers, a few times."""
     coder = LossyCoder(untrained(channels=2, latent=2))
-    picture = np.tile(PHOTO, (16, 20, 1))[:4000, :6000]
-    file = coder.compress(picture)
-    assert beside(lambda: coder.decompress(file), picture.nbytes) < 60e6
-    assert beside(lambda: coder.compress(picture)) < 60e6
-    back = coder.decompress(file)
+    picture, made = np.tile(PHOTO, (16, 20, 1))[:4000, :6000], []
+    assert beside(lambda: made.append(coder.compress(picture))) < 40e6
+    assert beside(lambda: made.append(coder.decompress(made[0])), picture.nbytes) < 40e6
+    back = made[1]
     assert back.shape == (4000, 6000, 3)
     part = coder.latents(picture[:704, :704])[:43, :43]  # what lies beyond has no say in these
     np.testing.assert_array_equal(back[: 42 * 16, : 42 * 16], coder.picture(part)[: 42 * 16, : 42 * 16])

@@ -5,6 +5,8 @@ group.  What the passes multiply and add lies side by side as often.  The mean c
 cancellation.  An example is a task: the number of threads does not change a bit.
 """
 
+import math
+
 import numba
 import numpy as np
 
@@ -15,9 +17,7 @@ from .vecmath import F
 WIDE = 64  # numbers side by side: eight vectors of AVX2, as many sums as hide how long an addition takes
 
 
-def group_norm(
-    x: np.ndarray, scale: np.ndarray, shift: np.ndarray, groups: int, eps: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def group_norm(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, groups: int, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """y = scale (x - mean) inverse + shift, and of each example and group the mean and inverse = (var + eps)^(-1/2).
 
     (N, ..., C), two (C,) or (N, C) -> (N, ..., C), two (N, groups)"""
@@ -43,7 +43,7 @@ def group_norm_vjp(
 
 def _flat(x):
     """(N, ..., C) -> (N, pixels C)"""
-    return np.ascontiguousarray(x, F).reshape(len(x), -1)
+    return np.ascontiguousarray(x, F).reshape(len(x), math.prod(x.shape[1:]))
 
 
 def _rows(a):
@@ -53,7 +53,7 @@ def _rows(a):
 
 def _side(x):
     """How many pixels lie side by side: as many as are WIDE together, and divide all."""
-    pixels = x.size // (len(x) * x.shape[-1])
+    pixels = math.prod(x.shape[1:-1])
     return next(k for k in range(max(1, WIDE // x.shape[-1]), 0, -1) if pixels % k == 0)
 
 

@@ -114,6 +114,7 @@ def launch(kernel, run, grid, block, values):
         if found:
             raise HostError(f"{kernel.name}: {found.decode()}")
 
+    go.__name__ = kernel.name
     Operation(go, addresses)
 
 
