@@ -56,7 +56,7 @@ def library(file, defines, text):
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             cpp, built = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
             cpp.write_text(f'#include "{HEADER}"\n{code}')
-            done = subprocess.run(["g++", *FLAGS, str(cpp), "-o", str(built)], capture_output=True, text=True, timeout=120)
+            done = subprocess.run(["g++", *FLAGS, str(cpp), "-o", str(built)], capture_output=True, text=True, timeout=600)
             if done.returncode:
                 raise HostError(f"g++ rejects {file}:\n{done.stderr[:4000]}")
             built.replace(path)
