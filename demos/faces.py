@@ -53,9 +53,8 @@ else:
 # %%
 # What a factor is worth to a model of images is how far it moves their pixels. Let S be half the squared distance of two faces that differ
 # in this factor alone, on average. Where the decoder's noise has the variance :math:`\sigma^2`, a latent that tells the factor takes about
-# :math:`\tfrac12 \log(S / \beta \sigma^2)` nats, and none if that is negative. So a beta-VAE takes up the factors in the order of S, and
-# of two whose S are nearly equal any two mixtures: a small overlap of their effects turns the axes far, as it does those of an ellipse that
-# is nearly a circle. The effects of these factors hardly overlap, and most S differ.
+# :math:`\tfrac12 \log(S / \sigma^2)` nats, and none if that is negative. So a VAE takes up the factors in the order of S. Small ones come
+# late: a factor that moves few pixels, or moves an edge to and fro, is the last that a network learns to see.
 
 
 def worth() -> dict[str, float]:
@@ -76,8 +75,8 @@ def worth() -> dict[str, float]:
 # The objective is the :math:`\beta`-TCVAE: the KL's part that makes latents dependent, the total correlation, has the weight 20. It is what
 # turns the axes. Two independent factors in two latents are independent there, and any mixture of them is not, so long as the factors are
 # no Gaussians: uniform as they are, a turn by 45 degrees makes 0.3 nats of total correlation, where the ELBO, which feels only that S
-# differ, loses next to nothing. The decoder is a Gaussian whose one scale is learned (O. Rybkin et al., 2021). ``--full`` saves a checkpoint every 250 steps, and
-# goes on from it.
+# differ, loses next to nothing. The decoder is a Gaussian whose one scale is learned (O. Rybkin et al., 2021). ``--full`` saves a
+# checkpoint every 250 steps, and goes on from it.
 
 stages, per, batch = *stage.pick(asked, (12, 100), (24, 250), (48, 250)), 64
 model = VAE(
