@@ -153,7 +153,7 @@ def test_long_hair_covers_more_and_glasses_are_seen_on_every_skin():
         values[:, LENGTH] = length
         lengths.append((luma(draw(values)[:, :, 12:16]) < 40).sum(axis=(1, 2)))  # black hair at the left of the face
     assert (np.diff(lengths, axis=0) >= 0).all()
-    assert (np.diff(lengths[2:], axis=0) > 5).all()  # below the ears
+    assert (np.diff(lengths[3:], axis=0) > 5).all()  # below the ears
     values[:, SKIN], values[:, GLASSES] = 1, 0
     bare = luma(draw(values))
     values[:, GLASSES] = 1
