@@ -10,6 +10,8 @@ With ``--data-dir PHOTOS`` the images are your own: a folder of photographs, as 
 it or beside it if you have one.
 """
 
+from dataclasses import asdict
+
 import numpy as np
 import stage
 from tqdm import tqdm
@@ -78,7 +80,8 @@ def worth() -> dict[str, float]:
 # differ, loses next to nothing. The decoder is a Gaussian whose one scale is learned (O. Rybkin et al., 2021). ``--full`` saves a
 # checkpoint every 250 steps, and goes on from it.
 
-stages, per, batch = *stage.pick(asked, (12, 100), (24, 250), (48, 250)), 64
+per, batch = stage.pick(asked, 100, 250, 250), 64  # steps between two looks
+phases = stage.pick(asked, [(20.0, 12)], [(20.0, 24)], [(20.0, 48), (100.0, 10)])  # weight of the total correlation, looks
 model = VAE(
     (size, size, 3),
     Stream(asked.seed).split("weights"),
@@ -89,20 +92,21 @@ model = VAE(
     likelihood="gaussian",
 )
 model.log_scale.data[...] = np.log(0.5)
-config = TrainingConfig(epochs=stages, batch_size=batch, lr=2e-3, lr_schedule="cosine", seed=asked.seed)
-trainer, kept = Trainer(model, config, TotalCorrelation(20.0)), asked.out / "faces.npz"
-if asked.full and kept.exists():
-    arrays, metadata = checkpoint.load(kept)
-    if metadata["training"] == config.__dict__:
-        trainer.load_state(arrays, metadata)
-rng, steps = Stream(asked.seed).split("order"), stages * per * batch
-order = np.concatenate([rng.permutation(len(train)) for _ in range(-(-steps // len(train)))])
-bar = tqdm(range(trainer.epochs_done, stages), desc="faces", unit=f"x{per} steps", leave=False, delay=2)
-for part in bar:
-    terms = trainer.epoch(train[order[part * per * batch : (part + 1) * per * batch]])
-    bar.set_postfix(loss=f"{terms['loss']:.0f}", kl=f"{terms['kl']:.1f}", refresh=False)
-    if asked.full:
-        checkpoint.save(kept, *trainer.state())
+for phase, (weight, looks) in enumerate(phases):
+    config = TrainingConfig(epochs=looks, batch_size=batch, lr=2e-3, lr_schedule="cosine", seed=asked.seed + phase)
+    trainer, kept = Trainer(model, config, TotalCorrelation(weight)), asked.out / f"faces_{weight:g}.npz"
+    if asked.full and kept.exists():
+        arrays, metadata = checkpoint.load(kept)
+        if metadata["training"] == asdict(config):
+            trainer.load_state(arrays, metadata)
+    rng, steps = Stream(asked.seed + phase).split("order"), looks * per * batch
+    order = np.concatenate([rng.permutation(len(train)) for _ in range(-(-steps // len(train)))])
+    bar = tqdm(range(trainer.epochs_done, looks), desc=f"weight {weight:g}", unit=f"x{per} steps", leave=False, delay=2)
+    for part in bar:
+        terms = trainer.epoch(train[order[part * per * batch : (part + 1) * per * batch]])
+        bar.set_postfix(loss=f"{terms['loss']:.0f}", kl=f"{terms['kl']:.1f}", refresh=False)
+        if asked.full:
+            checkpoint.save(kept, *trainer.state())
 
 # %%
 # What each latent says: on faces that were not trained on, R² of each factor from the mean code of each latent alone. The factor's mean in
