@@ -13,7 +13,7 @@ from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
 from .quality import Likeness, frechet_distance, likeness, mode_count, sharpness, stacked
 from .restoration import GaussianImages, neighbours_mean, psnr
-from .roles import Role, appearance, correlation_ratio, roles
+from .roles import Readings, Role, appearance, correlation_ratio, readings, roles
 from .structure import blocking, ms_ssim, ssim
 from .surgery import Surgery, elbo_surgery
 
@@ -24,6 +24,7 @@ __all__ = [
     "GaussianImages",
     "LayerCosts",
     "Likeness",
+    "Readings",
     "Role",
     "Surgery",
     "active_units",
@@ -52,6 +53,7 @@ __all__ = [
     "neighbours_mean",
     "precision_coverage",
     "psnr",
+    "readings",
     "roles",
     "sap",
     "sharpness",
