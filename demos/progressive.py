@@ -25,7 +25,7 @@ from sklearn.datasets import load_sample_images
 from minivae import Stream, load
 from minivae import save as save_model
 from minivae.compress import ProgressiveCoder
-from minivae.compress.progressive import CHUNK, HEAD, ends
+from minivae.compress.iterations import CHUNK, HEAD, ends
 from minivae.evaluate import ms_ssim
 from minivae.models import ProgressiveCodec
 from minivae.objectives import Progressive
