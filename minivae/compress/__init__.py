@@ -7,6 +7,7 @@ from .lossy import LossyCoder
 from .portable import Portable
 from .progressive import ProgressiveCoder
 from .rans import Stack
+from .rounding import in_integers
 
 __all__ = [
     "BitSwap",
@@ -20,6 +21,7 @@ __all__ = [
     "coder_of",
     "compress",
     "decompress",
+    "in_integers",
     "read_blocks",
     "read_header",
     "total_bits",

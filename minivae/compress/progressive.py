@@ -18,9 +18,12 @@ from ..models.residual_gru import GRAY, STRIDE
 from ..nn import evaluating
 from . import tables
 from .iterations import LARGEST, MOST, VERSION, pack, read_chunks, unpack_bits
-from .portable import ACTIVATION, LIMIT, SUM, TABLE_END, conv
+from .portable import STANDARD, conv
+from .portable import TABLE_END as LAST
 
 BAND = 1 << 20  # numbers of a unit that are worked at together
+ACTIVATION, SUM, LIMIT = STANDARD.activation, STANDARD.sum, STANDARD.limit
+TABLE_END = LAST << ACTIVATION
 
 
 class ProgressiveCoder:
@@ -123,7 +126,7 @@ def on_grid(a: np.ndarray) -> np.ndarray:
 
 
 def convolution(layer: Any, where: str, digest: Any) -> Any:
-    forward, _, arrays, options = conv(layer, where)
+    forward, _, arrays, options = conv(layer, where, STANDARD)
     digest.update(repr((where, [a.shape for a in arrays], options)).encode())
     for a in arrays:
         digest.update(a.astype("<i8").tobytes())

@@ -12,12 +12,13 @@ from .ae import AE
 from .classifier import Classifier
 from .codec import Codec, Factorized
 from .cvae import CVAE, PRIORS
-from .diffusion import Diffusion
+from .diffusion import Diffusion, level_frequencies
 from .flow import FLOWS, FlowVAE
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
 from .m2 import M2
+from .mixture_cvae import MixtureCVAE
 from .networks import ARCHITECTURES, critic
 from .pretrained import EncoderClassifier
 from .residual_gru import ProgressiveCodec
@@ -48,6 +49,7 @@ __all__ = [
     "Factorized",
     "FlowVAE",
     "HierarchicalVAE",
+    "MixtureCVAE",
     "ProgressiveCodec",
     "VampVAE",
     "active_units",
@@ -58,6 +60,7 @@ __all__ = [
     "critic",
     "describe",
     "lerp",
+    "level_frequencies",
     "perplexity",
     "slerp",
     "traversal",
