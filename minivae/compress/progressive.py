@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_device, use_backend, xp
+from ..backend import to_device, xp
 from ..engine import no_grad
 from ..errors import DataError, ShapeError, UsageError
 from ..models.residual_gru import GRAY, STRIDE
@@ -21,7 +21,7 @@ from .iterations import LARGEST, MOST, VERSION, pack, read_chunks, unpack_bits
 from .portable import STANDARD, conv
 from .portable import TABLE_END as LAST
 
-BAND = 1 << 20  # numbers of a unit that are worked at together
+BAND = 1 << 18  # numbers of a unit that are worked at together, so that they stay in a cache
 ACTIVATION, SUM, LIMIT = STANDARD.activation, STANDARD.sum, STANDARD.limit
 TABLE_END = LAST << ACTIVATION
 
@@ -44,6 +44,10 @@ class ProgressiveCoder:
         """The bits of each iteration.     (H, W, C) uint8 -> (h, w, bits) uint8 of 0 and 1 each, a place for each 16x16 pixels
 
         The picture is filled up to whole 16s by its edge.  Raises ShapeError, DataError, UsageError."""
+        return [bits for bits, _ in self.steps(picture, iterations)]
+
+    def steps(self, picture: Any, iterations: int = 8) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The bits of each iteration, and the picture (16 h, 16 w, C) uint8 that a reader has after it."""
         picture = np.asarray(picture)
         if picture.ndim != 3 or picture.shape[2] != self.channels or not picture.size or picture.dtype != np.uint8:
             raise ShapeError(f"a picture is {picture.dtype} {picture.shape}; need bytes, uint8 (H, W, {self.channels})")
@@ -55,18 +59,17 @@ class ProgressiveCoder:
         own = self.model.parameters()[0].data
         x = np.pad(picture, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge") / 255
         now, states = np.full(x.shape, GRAY), (None,) * len(self.model.down)
-        found: list[np.ndarray] = []
         decoder = self.decoder()
-        with no_grad(), evaluating(self.model):
-            for _ in range(iterations):
-                missing = to_device((x - now)[None].astype(own.dtype), "cpu" if xp(own) is np else "cuda")
+        for _ in range(iterations):
+            missing = to_device((x - now)[None].astype(own.dtype), "cpu" if xp(own) is np else "cuda")
+            with no_grad(), evaluating(self.model):
                 t, states = self.model.encode_step(missing, states)
-                if not np.isfinite(t.numpy()).all():
-                    raise DataError(f"the bits of a picture of {height}x{width} are not finite; use an earlier checkpoint")
-                found.append((t.numpy()[0] >= 0).astype(np.uint8))
-                next(decoder)
-                now = decoder.send(found[-1])
-        return found
+            if not np.isfinite(t.numpy()).all():
+                raise DataError(f"the bits of a picture of {height}x{width} are not finite; use an earlier checkpoint")
+            bits = (t.numpy()[0] >= 0).astype(np.uint8)
+            next(decoder)
+            now = decoder.send(bits)
+            yield bits, as_bytes(now)
 
     def decoder(self) -> Generator[Any, Any, None]:
         """A generator that is sent the bits of an iteration (h, w, bits) and gives the reconstruction (16 h, 16 w, C), float64, not cut."""
@@ -74,13 +77,12 @@ class ProgressiveCoder:
         total: Any = GRAY
         while True:
             bits = yield
-            with use_backend("numpy"):  # whose products are a BLAS's, exact in any order
-                a = self.from_bits(np.where(bits != 0, 2.0**ACTIVATION, -(2.0**ACTIVATION))[None]) * 2.0**-SUM
-                a = read(table_of("tanh"), a)
-                for i, unit in enumerate(self.units):
-                    a, states[i] = unit(a, states[i])
-                    a = depth_to_space(a)
-                total = total + self.last(on_grid(a))[0] * 2.0**-SUM
+            a = self.from_bits(np.where(bits != 0, 2.0**ACTIVATION, -(2.0**ACTIVATION))[None]) * 2.0**-SUM
+            a = read(table_of("tanh"), a)
+            for i, unit in enumerate(self.units):
+                a, states[i] = unit(a, states[i])
+                a = depth_to_space(a)
+            total = total + self.last(on_grid(a))[0] * 2.0**-SUM
             yield total
 
     def pictures(self, bits: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -88,7 +90,7 @@ class ProgressiveCoder:
         decoder = self.decoder()
         for part in bits:
             next(decoder)
-            yield np.clip(np.floor(decoder.send(part) * 255 + 0.5), 0, 255).astype(np.uint8)
+            yield as_bytes(decoder.send(part))
 
     def compress(self, picture: Any, iterations: int = 8) -> bytes:
         """(H, W, C) uint8 -> the file"""
@@ -120,16 +122,28 @@ class ProgressiveCoder:
 # --- the decoder in integers ---
 
 
+def as_bytes(a: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(a * 255 + 0.5), 0, 255).astype(np.uint8)
+
+
 def on_grid(a: np.ndarray) -> np.ndarray:
     """To the nearest integers of 2^-ACTIVATION."""
     return np.clip(np.floor(a * 2.0**ACTIVATION + 0.5), -LIMIT, LIMIT)
 
 
 def convolution(layer: Any, where: str, digest: Any) -> Any:
-    forward, _, arrays, options = conv(layer, where, STANDARD)
-    digest.update(repr((where, [a.shape for a in arrays], options)).encode())
-    for a in arrays:
-        digest.update(a.astype("<i8").tobytes())
+    """A layer's convolution of stride 1 in integers, one product of all windows.     (1, H, W, inputs) -> (1, H, W, outputs)"""
+    _, _, (w, b), options = conv(layer, where, STANDARD)
+    digest.update(repr((where, w.shape, b.shape, options)).encode())
+    for array in (w, b):
+        digest.update(array.astype("<i8").tobytes())
+    kernel, flat = w.shape[:2], np.ascontiguousarray(w.transpose(2, 0, 1, 3)).reshape(-1, w.shape[3])
+
+    def forward(a: np.ndarray) -> np.ndarray:
+        padded = np.pad(a, ((0, 0), *layer.padding, (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))  # (1, H, W, inputs, KH, KW)
+        return (windows.reshape(-1, len(flat)) @ flat + b).reshape(*windows.shape[:3], -1)
+
     return forward
 
 
