@@ -133,9 +133,10 @@ struct Outputs {
     const float* y;
 
     __device__ __forceinline__ Outer outer(int pixel) const {
-        if (pixel >= s.N * p.rows * p.columns) return {y, NOWHERE, 0};
+        bool there = pixel < s.N * p.rows * p.columns;
+        if (!there) pixel = 0;  // and not two ways to return: the pointer would lose its address space
         int row = pixel / p.columns, n = row / p.rows, h = p.ah + row - n * p.rows, w = p.aw + pixel - row * p.columns;
-        return {y + (((long long)n * s.OH + h) * s.OW + w) * s.O, h, w};
+        return {y + (((long long)n * s.OH + h) * s.OW + w) * s.O, there ? h : NOWHERE, w};
     }
     __device__ __forceinline__ Inner inner(int k) const {
         int tap = quotient(k, s.by_O), h = quotient(tap, p.by_QW), w = tap - h * p.QW;
