@@ -104,7 +104,7 @@ for iterations, epochs, lr, schedule in plan:
 # %%
 # Real files: each test photo is written once, and read as far as each iteration goes.  All bytes are counted; the model, which the reader
 # needs, is not.  JPEG halves the chroma's sides and optimizes its Huffman codes.  The usual setting writes four of the eight iterations
-# that it was trained with: 500 steps of eight are too few, and what comes after the fourth makes a picture worse again.
+# that it was trained with: 500 steps of eight are too few, and what comes after the fifth makes most pictures worse again.
 
 coder, T = ProgressiveCoder(model), stage.pick(asked, 2, 4, 8)
 files: dict[str, bytes] = {}
