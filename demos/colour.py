@@ -50,7 +50,7 @@ def smaller(images: np.ndarray) -> np.ndarray:
 
 
 digits = stage.digits(asked)
-classes = stage.pick(asked, 2, 10, 10)
+classes = stage.pick(asked, 2, 4, 4)
 table, colours = colour_table(classes), palette()
 K = len(colours)
 parts = []
@@ -77,8 +77,8 @@ def names(colour: np.ndarray) -> np.ndarray:
     return np.broadcast_to(np.eye(K, dtype=np.float32)[colour][:, None, None], (len(colour), 7, 7, K)).copy()
 
 
-hidden = stage.pick(asked, (50, 16), (64, 32), (64, 32))
-epochs, batch, lr = stage.pick(asked, (80, 50, 5e-3), (100, 100, 4e-3), (40, 200, 4e-3))
+hidden = stage.pick(asked, (50, 16), (200, 32), (200, 32))
+epochs, batch, lr = stage.pick(asked, (100, 50, 5e-3), (150, 50, 3e-3), (16, 100, 3e-3))
 
 
 def taught(model: Any, name: str) -> Any:
@@ -120,7 +120,7 @@ def drawn(model: Any, draws: int, name: str) -> np.ndarray:
 # together, 5 degrees of freedom each; and once more by what a classifier reads in the gray picture, which is all that the model has of
 # the class: it never sees a label.
 
-per = stage.pick(asked, 5, 2, 1)
+per = stage.pick(asked, 5, 5, 1)
 at = np.arange(min(len(test_gray), 2000))
 reader = Sequential(Dense(gray.shape[1], 200, root.split("reader"), "relu"), Dense(200, classes, root.split("reader's end")))
 stage.fit(
