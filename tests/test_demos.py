@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from minivae import Stream
+from minivae.data import Faces
+
 SHARED = {"stage"}
 DEMOS = sorted(demo for demo in (Path(__file__).parents[1] / "demos").glob("*.py") if demo.stem not in SHARED)
 MEASURES = {"peak"}  # scripts that measure, and claim nothing
 
 
-def run(demo, out, monkeypatch):
-    monkeypatch.setattr(sys, "argv", [str(demo), "--tiny", "--out", str(out)])
+def run(demo, out, monkeypatch, *more):
+    monkeypatch.setattr(sys, "argv", [str(demo), "--tiny", "--out", str(out), *more])
     monkeypatch.syspath_prepend(demo.parent)  # as Python does for a script
     runpy.run_path(str(demo), run_name="__main__")
 
@@ -26,6 +29,27 @@ def test_a_demo_keeps_its_promises(demo, tmp_path, monkeypatch, capsys):
     assert promised, "no picture is written into --out"
     assert {file.name for file in tmp_path.iterdir()} >= promised
     assert all(file.stat().st_size > 1000 for file in tmp_path.glob("*.png"))
+
+
+def test_the_faces_may_be_ones_own_photographs(tmp_path, monkeypatch, capsys):
+    """A folder as CelebA comes: 178 x 218 pixels, JPEG, and a table with two lines of header whose values are 1 and -1."""
+    Image = pytest.importorskip("PIL.Image")
+    faces = Faces()
+    indices = faces.choose(600, Stream(0))
+    values = faces.factors(indices)
+    folder = tmp_path / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    noted = {"Eyeglasses": values[:, 7] == 1, "Pale_Skin": values[:, 0] > 4, "Black_Hair": values[:, 1] < 3}
+    for i, image in enumerate(faces.images(indices)):
+        Image.fromarray(image).resize((178, 218)).save(folder / f"{i + 1:06}.jpg")
+    rows = [f"{i + 1:06}.jpg " + " ".join(f"{2 * v[i] - 1:2d}" for v in noted.values()) for i in range(600)]
+    (folder.parent / "list_attr_celeba.txt").write_text("\n".join(["600", " ".join(noted), *rows]) + "\n")
+    run(DEMOS[0].parent / "faces.py", tmp_path / "out", monkeypatch, "--data-dir", str(folder))
+    said = capsys.readouterr().out
+    assert "3 attributes of list_attr_celeba.txt" in said
+    assert "resized on the shorter side and cut to 16x16" in said
+    assert {"Eyeglasses", "Pale_Skin", "Black_Hair", "brightness", "warmth", "saturation"} <= set(said.split())
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"faces.png", "faces_traversals.png"}
 
 
 def test_there_are_demos():

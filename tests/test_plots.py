@@ -95,6 +95,18 @@ FIGURES = {
     ),
     "latent roles": lambda: plots.latent_roles({"β = 4": roles(10), "β = 0": roles(10, 1)}, ["square", "heart"], ["−3σ", "0", "3σ"]),
     "roles of one latent": lambda: plots.latent_roles({"alone": roles(1)}, ["a", "b"], ["−1", "0", "1"]),
+    "named traversals": lambda: plots.named_traversals(
+        pictures(9, 7, 32, 32, 3),
+        ["eye distance", *"abcdefg$"],
+        [f"R² 0.9{i}, purity 0.9{i}" for i in range(9)],
+        ["−2σ", "−1.3σ", "−0.67σ", "0", "0.67σ", "1.3σ", "2σ"],
+        np.linspace(-0.1, 1, 9 * 12).reshape(9, 12),
+        [f"factor {i}" for i in range(12)],
+        "R² of each factor",
+    ),
+    "one named traversal": lambda: plots.named_traversals(
+        pictures(1, 3, 64, 64, 3), ["skin"], ["R² 0.9"], ["−1σ", "0", "1σ"], np.ones((1, 2)), ["skin", "hair colour"], "R²"
+    ),
     "scores": lambda: plots.scores(
         {"true factors": {"MIG": [1.0], "DCI": [1.0]}, "a model of long name": {"MIG": [0.1, 0.5], "DCI": [0.0]}},
         {"MIG": "of 5", "DCI": ""},
@@ -453,6 +465,10 @@ GOOD, NAN = np.zeros((4, 8, 8, 1)), np.full((4, 8, 8, 1), np.nan)
         (lambda: plots.latent_roles({"x": roles(3)}, ["a", "b", "c"], ["0", "1", "2"]), r"scale is \(3, 2, 6\).*\(3, 3, values\)"),
         (lambda: plots.latent_roles({"x": roles(3)}, ["a", "b"], ["0"]), r"\(3, 3, 12, 12, 1\).*\(3, 1, H, W, C\)"),
         (lambda: plots.latent_roles({"x": roles(3)._replace(variance=np.ones(4))}, ["a", "b"], ["0", "1", "2"]), r"variance is \(4,\)"),
+        (
+            lambda: plots.named_traversals(GOOD[None], ["a"], ["b"], ["0"] * 3, np.ones((1, 2)), ["c"], "R²"),
+            r"\(1, 4, 8, 8, 1\), 1 names, 1 notes, 3 moves, the table \(1, 2\), 1 columns",
+        ),
         (lambda: plots.scores({"a": {"MIG": [1.0]}, "b": {"SAP": [1.0]}}), "'b': {'SAP': 1}"),
         (lambda: plots.scores({"a": {"MIG": []}}), "at least one value"),
         (lambda: plots.loss_curves([{"epoch": 1, "train": {"loss": 1.0}}]), "1 epochs lacks 'test'"),

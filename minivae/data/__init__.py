@@ -10,9 +10,10 @@ from .binaries import idx_pairs, load_cifar, load_idx
 from .dataset import Batch, Dataset, batch_indices, batches, binarize, to_float
 from .download import cache_folder
 from .examples import Examples, load_examples
+from .faces import Faces
 from .few import UNKNOWN, balanced, partly_labelled
 from .images import load_folder, preparation
-from .sources import SOURCES, Ask, sprites_chosen
+from .sources import SOURCES, Ask, faces_chosen, sprites_chosen
 from .sprites import Sprites
 from .tables import load_csv
 
@@ -22,12 +23,14 @@ __all__ = [
     "Batch",
     "Dataset",
     "Examples",
+    "Faces",
     "Sprites",
     "balanced",
     "batch_indices",
     "batches",
     "binarize",
     "cache_folder",
+    "faces_chosen",
     "load",
     "load_examples",
     "partly_labelled",

@@ -1,6 +1,6 @@
 """A data set in memory, as bytes, and the float32 batches that a model eats."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ class Dataset:
     train_mask: np.ndarray | None = None  # shaped like the images, bool
     test_mask: np.ndarray | None = None
     preparation: dict[str, Any] = field(default_factory=dict)  # what was done to the data, as JSON has it
+    test_factors: Mapping[str, np.ndarray] = field(default_factory=dict)  # {name: (M,)}, what made each test image: all that varies
+    test_attributes: Mapping[str, np.ndarray] = field(default_factory=dict)  # {name: (M,)}, what somebody has noted of each test image
 
     def __post_init__(self) -> None:
         for part, images, labels, mask in (
@@ -43,6 +45,9 @@ class Dataset:
                 raise ShapeError(f"{self.name}: {part} labels are {labels.dtype} {labels.shape}; need int64 ({len(images)},)")
             if mask is not None and (mask.dtype != bool or mask.shape != images.shape):
                 raise ShapeError(f"{self.name}: the {part} mask is {mask.dtype} {mask.shape}; need bool {images.shape}")
+        for name, values in (*self.test_factors.items(), *self.test_attributes.items()):
+            if values.shape != self.test_images.shape[:1]:
+                raise ShapeError(f"{self.name}: {name!r} is {values.shape}; need ({len(self.test_images)},), one a test image")
         if self.train_images.shape[1:] != self.test_images.shape[1:] or self.train_images.dtype != self.test_images.dtype:
             raise ShapeError(
                 f"{self.name}: train images are {self.train_images.dtype} {self.train_images.shape[1:]}, test images "

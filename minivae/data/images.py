@@ -17,7 +17,7 @@ from ..errors import DataError, UsageError
 from ..random import Stream
 from .dataset import Dataset, train_test_split
 from .download import cache_folder
-from .tables import attributes_beside
+from .tables import attributes_beside, numbers_beside
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 GRAY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV")  # Pillow's modes of 8 bits a channel
@@ -94,7 +94,12 @@ def load_folder(folder: Path, progress: bool = True, prepare: Preparation | None
         names = () if labels is None else names
     kept = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(prepare).items() if value is not None}
     split = _split(images, labels)
-    return Dataset(folder.resolve().name, *split, names, "; ".join(notes), preparation=kept)
+    numbers, note = numbers_beside(folder, paths)
+    if note:
+        notes.append(note)
+    test = _places(len(paths), labels, isinstance(images, np.memmap))[1]
+    attributes = {name: values[test] for name, values in numbers.items()}
+    return Dataset(folder.resolve().name, *split, names, "; ".join(notes), preparation=kept, test_attributes=attributes)
 
 
 def read_pictures(path: Path) -> np.ndarray:
@@ -117,10 +122,18 @@ def _split(images: np.ndarray, labels: np.ndarray | None) -> tuple[Any, Any, Any
     """As train_test_split; of a memory-mapped array the parts are two ranges of it, since its images were shuffled when it was written."""
     if not isinstance(images, np.memmap):
         return train_test_split(images, labels, Stream(0).split("images"))
-    order = Stream(0).split("images").permutation(len(images))
-    test = max(len(images) // 10, 1)
-    labels = None if labels is None else labels[order]
-    return images[test:], None if labels is None else labels[test:], images[:test], None if labels is None else labels[:test]
+    places = _places(len(images), labels, True)
+    train_labels, test_labels = (None if labels is None else labels[at] for at in places)
+    return images[len(places[1]) :], train_labels, images[: len(places[1])], test_labels
+
+
+def _places(n: int, labels: np.ndarray | None, mapped: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Which of n images, in the order of their paths, are to train and to test."""
+    if mapped:
+        order = Stream(0).split("images").permutation(n)
+        return order[max(n // 10, 1) :], order[: max(n // 10, 1)]
+    train, _, test, _ = train_test_split(np.arange(n), labels, Stream(0).split("images"))
+    return train, test
 
 
 def _read(folder: Path, paths: list[Path], prepare: Preparation, progress: bool) -> np.ndarray:

@@ -118,6 +118,26 @@ def attributes_beside(folder: Path, paths: list[Path], label: str) -> tuple[np.n
     return classes([of.get(p.as_posix(), of.get(p.name, "")) for p in paths])
 
 
+def numbers_beside(folder: Path, paths: list[Path]) -> tuple[dict[str, np.ndarray], str]:
+    """All columns of CelebA's list_attr_celeba.txt, in the folder of images or beside it, for each image, and a note.     {name: (N,)}
+
+    Without the table there are none, and none where it lacks an image, which the note says.
+    """
+    file = next((place / ATTRIBUTES for place in (folder, folder.parent) if (place / ATTRIBUTES).is_file()), None)
+    if file is None:
+        return {}, ""
+    header, rows = celeba(file)
+    of = {row[0]: row[1:] for row in rows}
+    missing = [p for p in paths if p.name not in of]
+    if missing:
+        return {}, f"{file} is left aside, as it has no row for {missing[0]} and {len(missing) - 1} more of {len(paths)} images"
+    try:
+        table = np.array([of[p.name] for p in paths], np.int64)
+    except ValueError as error:
+        raise DataError(f"{file}: the attributes are 1 and -1 ({error}); use another copy") from error
+    return dict(zip(header[1:], table.T, strict=True)), f"{table.shape[1]} attributes of {file.name}"
+
+
 def celeba(path: Path) -> tuple[list[str], list[list[str]]]:
     """(names, rows) of list_attr_celeba.txt."""
     lines = path.read_text("utf-8").splitlines()

@@ -18,7 +18,7 @@ from .gaussian import Gaussian, StandardGaussian
 from .kl import Estimate, kl, kl_at, kl_monte_carlo, kl_terms, kl_terms_at, register_kl, register_kl_at, sample_and_kl
 from .laplace import Laplace
 from .mixture import GaussianMixture, WeightedMixture
-from .noisy_levels import NoisyLevels
+from .noisy_levels import NoisyLevels, level_moments
 
 __all__ = [
     "Autoregressive",
@@ -45,6 +45,7 @@ __all__ = [
     "kl_monte_carlo",
     "kl_terms",
     "kl_terms_at",
+    "level_moments",
     "register_kl",
     "register_kl_at",
     "sample_and_kl",

@@ -8,11 +8,12 @@ from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .finite import best_noise
 from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
+from .layers import LayerCosts, layer_costs
 from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
 from .quality import Likeness, frechet_distance, likeness, mode_count, sharpness, stacked
 from .restoration import GaussianImages, neighbours_mean, psnr
-from .roles import Role, appearance, correlation_ratio, roles
+from .roles import Readings, Role, appearance, correlation_ratio, readings, roles
 from .structure import blocking, ms_ssim, ssim
 from .surgery import Surgery, elbo_surgery
 
@@ -21,7 +22,9 @@ __all__ = [
     "Auroc",
     "Gaps",
     "GaussianImages",
+    "LayerCosts",
     "Likeness",
+    "Readings",
     "Role",
     "Surgery",
     "active_units",
@@ -38,6 +41,7 @@ __all__ = [
     "factor_vae_score",
     "frechet_distance",
     "inference_gaps",
+    "layer_costs",
     "likeness",
     "log_likelihood",
     "log_likelihoods",
@@ -49,6 +53,7 @@ __all__ = [
     "neighbours_mean",
     "precision_coverage",
     "psnr",
+    "readings",
     "roles",
     "sap",
     "sharpness",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import inference
-from ..data import Dataset, Sprites, load, sprites_chosen, to_float
+from ..data import Dataset, load, to_float
 from ..errors import NonFiniteError, UsageError
 from ..evaluate import appearance, roles
 from ..models import AE, CVAE, VAE, HierarchicalVAE, activity
@@ -167,11 +167,11 @@ def use(look: Look, codes: np.ndarray, labels: np.ndarray | None) -> Activity:
 
 
 def attributes(data: Dataset, count: int) -> dict[str, np.ndarray]:
-    """What is known or can be measured of the test examples: the factors of sprites, the class, and how pictures look."""
-    if data.name == "sprites":
-        factors = Sprites().factors(sprites_chosen()[1][:count])
-        return dict(zip(("shape", "scale", "orientation", "position across", "position down"), factors.T, strict=True))
+    """What is known or can be measured of the test examples: the factors that made them; else the class, attributes, how pictures look."""
+    if data.test_factors:
+        return {name: values[:count] for name, values in data.test_factors.items()}
     found = {} if data.test_labels is None else {"class": data.test_labels[:count]}
+    found |= {name: values[:count] for name, values in data.test_attributes.items()}
     if len(data.image_shape) == 3 and count:
         found |= appearance(to_float(data.test_images[:count]))
     return found

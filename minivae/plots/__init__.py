@@ -8,7 +8,7 @@ from .bars import draw_latent_kl, draw_stacked_bars, stacked_bars
 from .charts import draw_curves, draw_latent_map, latent_map, loss_curves
 from .codes import codes, manifolds, places
 from .estimators import draw_log_log, estimator_variance, signal_to_noise
-from .factors import Roles, brief, draw_groups, latent_roles, scores
+from .factors import Roles, brief, draw_groups, latent_roles, named_traversals, scores
 from .pictures import captioned, draw_manifold, groups, interpolations, manifold, manifold_grid, reconstructions, samples
 from .posteriors import draw_posterior, mass_levels, posteriors
 from .walks import walks
@@ -36,6 +36,7 @@ __all__ = [
     "manifold_grid",
     "manifolds",
     "mass_levels",
+    "named_traversals",
     "places",
     "posteriors",
     "reconstructions",

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ..errors import ShapeError
 from .layout import FAINT, INK, MARGIN, PAGE, SMALL, TEXT, TITLE, calm
+from .pictures import _grid, _inches, _pixels
 
 GROUPS = ("#D55E00", "#009E73", "#0072B2", "#CC79A7", "#E69F00", "#56B4E9")  # of M. Okabe and K. Ito, "Color universal design", 2002
 CELL = 0.62  # inches: the width of a latent's column
@@ -142,4 +143,65 @@ def scores(found: Mapping[str, Mapping[str, Sequence[float]]], notes: Mapping[st
         ax.spines[["top", "right"]].set_visible(False)
     fig.axes[0].set_yticks(rows, models)
     fig.axes[0].invert_yaxis()
+    return fig
+
+
+def named_traversals(
+    rows: np.ndarray,
+    names: Sequence[str],
+    notes: Sequence[str],
+    moves: Sequence[str],
+    table: np.ndarray,
+    columns: Sequence[str],
+    title: str,
+) -> Figure:
+    """Traversals, each with its name and what was measured of it in the left margin, and its line of a table of shares at the right.
+
+    rows (R, T, H, W, C), decoded while one latent moves to T places; names, notes: R each; moves: the T places; table (R, F) in [0, 1],
+    columns: what its F columns are; title: of the table.  Raises ShapeError.
+    """
+    images, note = _pixels("named_traversals: rows", rows, "R, T, H, W, C")
+    count, steps = images.shape[:2]
+    table = np.asarray(table)
+    if {len(names), len(notes)} != {count} or len(moves) != steps or table.shape != (count, len(columns)):
+        raise ShapeError(
+            f"named_traversals: rows are {images.shape}, {len(names)} names, {len(notes)} notes, {len(moves)} moves, the table "
+            f"{table.shape}, {len(columns)} columns; need one a row, one a step, and ({count}, {len(columns)})"
+        )
+    wide, high, square = *_inches(images[0], 0.04), 0.44
+    larger = max(1.0, (wide * steps + square * len(columns) + 1.5) / PAGE)
+    square *= larger
+    letter = 0.6 * TEXT * larger / 72
+    left = MARGIN + letter * max(map(len, (*names, *notes)))
+    head = 2 * MARGIN + 0.85 * letter * max(6, *map(len, columns)) + 0.026 * TITLE * larger
+    between = 0.2 * larger
+    width, height = left + wide * steps + between + square * len(columns) + MARGIN, head + high * count + MARGIN
+    fig = Figure(figsize=(width, height), facecolor="white")
+
+    def axes(x: float, w: float) -> Axes:
+        return fig.add_axes((x / width, MARGIN / height, w / width, high * count / height))
+
+    ax = _grid(axes(left, wide * steps), list(images))
+    ax.set(aspect="auto")
+    ax.xaxis.tick_top()
+    ax.set_xticks(np.arange(steps), moves)
+    ax.tick_params(labelsize=TEXT * larger, length=0)
+    for r, (name, measured) in enumerate(zip(names, notes, strict=True)):
+        y = 1 - (head + high * (r + 0.5)) / height
+        up = 0.011 * TEXT * larger / height
+        where = (left - 0.08 * larger) / width
+        fig.text(where, y + up, name, fontsize=TEXT * larger, color=INK, weight="bold", ha="right", va="center", parse_math=False)
+        fig.text(where, y - up, measured, fontsize=SMALL * larger, color=INK, ha="right", va="center", parse_math=False)
+    ax = axes(left + wide * steps + between, square * len(columns))
+    ax.imshow(np.clip(table, 0, 1), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for r, f in zip(*np.nonzero(table >= 0.095), strict=True):
+        shade = "white" if table[r, f] > 0.6 else INK
+        ax.text(f, r, f"{table[r, f]:.2f}".replace("0.", "."), fontsize=SMALL * larger, color=shade, ha="center", va="center")
+    ax.xaxis.tick_top()
+    ax.set_xticks(np.arange(len(columns)), columns, rotation=90, parse_math=False)
+    ax.set_yticks([])
+    calm(ax).tick_params(labelsize=TEXT * larger, length=0)
+    middle = (left + wide * steps + between + square * len(columns) / 2) / width
+    for x, text in ((middle, title), ((left + wide * steps / 2) / width, f"one latent moves{note}")):
+        fig.text(x, 1 - MARGIN / height, text, fontsize=TITLE * larger, color=INK, ha="center", va="top", parse_math=False)
     return fig

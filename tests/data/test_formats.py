@@ -258,6 +258,32 @@ def test_a_table_of_attributes_names_the_classes(tmp_path, kind):
         load(faces, progress=False, label="Smiling")
 
 
+@pytest.mark.parametrize("large", [2**30, 100])
+@pytest.mark.parametrize("place", ["in", "beside"])
+def test_celebas_attributes_stay_with_their_images(tmp_path, monkeypatch, large, place):
+    """Image i is of gray 8 i, and its attributes are the bits of i, 1 or -1; in memory, and read as they are needed."""
+    monkeypatch.setattr(folder_images, "LARGE", large)
+    folder = tmp_path / "photos"
+    for i in range(30):
+        save(folder / f"{i:06}.png", np.full((4, 4), 8 * i, np.uint8))
+    lines = [f"{i:06}.png " + " ".join(f"{2 * (i >> b & 1) - 1:2d}" for b in range(5)) for i in range(29, -1, -1)]
+    table = (folder if place == "in" else tmp_path) / "list_attr_celeba.txt"
+    table.write_text("\n".join(["30", "Zero One Two Three Four", *lines]))
+    for label in (None, "Two"):
+        data = load(folder, progress=False, label=label)
+        assert list(data.test_attributes) == ["Zero", "One", "Two", "Three", "Four"]
+        number = sum((values > 0) * 2**b for b, values in enumerate(data.test_attributes.values()))
+        np.testing.assert_array_equal(8 * number, data.test_images[:, 0, 0, 0])
+        assert "5 attributes of list_attr_celeba.txt" in data.note
+    table.write_text("\n".join(["29", "Zero One Two Three Four", *lines[1:]]))
+    data = load(folder, progress=False)
+    assert not data.test_attributes
+    assert "no row for 000029.png and 0 more of 30 images" in data.note
+    table.write_text("\n".join(["30", "Zero One Two Three Four", *lines[1:], "000029.png 1 1 1 1 yes"]))
+    with pytest.raises(DataError, match="the attributes are 1 and -1"):
+        load(folder, progress=False)
+
+
 def test_more_images_than_memory_are_read_as_they_are_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_images, "LARGE", 100)
     written = []
