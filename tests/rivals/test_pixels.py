@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import minivae as mv
 from minivae import Stream, UsageError
 from minivae.distributions import level_moments
-from minivae.evaluate import layer_costs
+from minivae.evaluate import LayerCosts, layer_costs
 from minivae.models import Diffusion, level_frequencies
 from minivae.models.diffusion import LEAST, by_itself, scales
 
@@ -86,6 +86,13 @@ def test_the_terms_of_gaussian_data_and_their_sum():
             layer_costs(Exact(), x, Stream(1), **options)
     with pytest.raises(UsageError, match="noise"):
         layer_costs(mv.VAE((4, 4, 1), Stream(0)), np.zeros((2, 4, 4, 1)), Stream(1))
+
+
+def test_a_layer_belongs_to_the_noise_below_its_own():
+    """Of ten layers, whose last times are the edges' upper ends, each has a part to itself."""
+    ends = -13.3 + 18.3 * np.arange(1, 11)[:, None] / 10
+    costs = LayerCosts(ends, np.arange(1.0, 11)[:, None], np.zeros(10), np.zeros(10), -13.3, 5.0)
+    assert_allclose(costs.by_noise(10)[1], np.arange(1, 11) / 10)
 
 
 def test_the_guess_is_the_mean_and_its_scale_the_standard_deviation():
