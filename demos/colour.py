@@ -257,11 +257,12 @@ rgb_test = patches(unseen, tests, "test patches")
 print(f"{count:,} patches of {len(learnt)} photos; {tests} of {len(unseen)} others to test")
 
 # %%
-# L* of 32x32 pixels -> a*, b* of 16x16, 32 latents, a Laplace likelihood whose scale is learned, from the data's own on.
+# L* of 32x32 pixels -> a*, b* of 16x16, 32 latents, a Laplace likelihood whose scale is learned, from the data's own on.  Not ReLUs: all
+# of a thousand inputs are positive, and a few steps in one direction leave such a layer dead.
 
 wide = stage.pick(asked, 64, 256, 256)
 model = MixtureCVAE(
-    (16, 16, 2), root.split("photos"), condition=1024, components=8, latent=32, hidden=(wide,), likelihood="laplace", arch="dense"
+    (16, 16, 2), root.split("photos"), condition=1024, components=8, latent=32, hidden=(wide,), likelihood="laplace", activation="silu"
 )
 model.log_scale.data[...] = np.log(abs(chroma - np.median(chroma, axis=0)).mean())
 rounds, batch = stage.pick(asked, (40, 50), (12, 100), (12, 100))
@@ -271,8 +272,8 @@ report = stage.train(
 print(f"KL {report[-1]['kl']:.1f} nats, scale {CHROMA * np.exp(float(model.log_scale.data)):.1f} of a* and b*")
 net = Sequential(
     Flatten(),
-    Dense(1024, wide, root.split("net"), "relu"),
-    Dense(wide, wide, root.split("net, 2"), "relu"),
+    Dense(1024, wide, root.split("net"), "silu"),
+    Dense(wide, wide, root.split("net, 2"), "silu"),
     Dense(wide, 512, root.split("net, 3")),
     Reshape(16, 16, 2),
 )
@@ -313,11 +314,12 @@ vivid = {name: colourfulness(p).mean() for name, p in pictures.items()}
 print("colourfulness: " + ", ".join(f"{name} {value:.1f}" for name, value in vivid.items()))
 print(f"{found.outside:.1%} of the pixels that were drawn are outside of sRGB, and had their chroma reduced")
 stage.claim(f"draws of one patch differ, by {among:.1f} (root mean square); all colours of the test by {spread:.1f}", among > 0.1 * spread)
-if not asked.tiny:
-    stage.claim(
-        f"the best of {ks[-1]} draws is nearer than regression, {curves['draws'][-1]:.2f} to {single['regression']:.2f}",
-        curves["draws"][-1] < single["regression"],
-    )
+last = {name: curve[-1] for name, curve in curves.items()} | single
+stage.claim(
+    f"the best of {ks[-1]} draws is nearer than regression and than the best of as many blind ones: "
+    + ", ".join(f"{last[name]:.2f}" for name in ("draws", "regression", "blind draws")),
+    last["draws"] < min(last["regression"], last["blind draws"]),
+)
 
 # %%
 

@@ -86,7 +86,7 @@ if model.channels != channels or not file.exists():
 # %%
 # The bound of test images, and its terms.  Beside it that of an untrained network, for the same noise: what pixels cost one by one.
 
-images = digits.test_images[: stage.pick(asked, 60, 500, 10_000)]
+images = digits.test_images[: stage.pick(asked, 60, 500, 5000)]
 draws = stage.pick(asked, 1, 4, 2)
 costs = layer_costs(model, images, root.split("draws"), draws)
 alone = layer_costs(fresh(), images[:500], root.split("draws"), draws)

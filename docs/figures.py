@@ -51,6 +51,11 @@ def sprites() -> None:
     show(plots.samples(images, "Sprites: three shapes, and a heart that turns, shrinks and moves"), "eight sprites")
 
 
+def faces() -> None:
+    images = names_of("faces.md")["pictures"] / 255
+    show(plots.samples(images, "Faces: twelve factors, all drawn at random"), "twenty faces")
+
+
 def posteriors() -> None:
     """For each image of the page a column: the image, p(z | x) on its grid, and q(z | x) on the same grid."""
     names = names_of("integrals.md")

@@ -33,7 +33,8 @@ CANVAS = 64
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the gray of a colour, of the stored values
 PART = 64  # pictures drawn at a time: at 64x64 a layer of them is half a megabyte
 
-BACKGROUND, CLOTHES, LIPS, FRAMES = (0.46, 0.84, 1.00), (0.85, 0.20, 0.28), (0.72, 0.20, 0.24), (0.10, 0.10, 0.14)
+BACKGROUND, CLOTHES, LIPS = (0.46, 0.84, 1.00), (0.85, 0.20, 0.28), (0.72, 0.20, 0.24)
+FRAMES, LENSES = (0.10, 0.10, 0.14), (0.80, 0.90, 0.96)
 WHITE, IRIS, PUPIL = (0.97, 0.97, 0.95), (0.24, 0.36, 0.22), (0.05, 0.05, 0.05)
 SKIN = ((0.24, 0.15, 0.10), (0.66, 0.45, 0.32), (1.00, 0.88, 0.80))  # of the factor at 0, 1/2 and 1
 HAIR = ((0.07, 0.06, 0.07), (0.40, 0.23, 0.12), (0.72, 0.48, 0.20))
@@ -181,6 +182,7 @@ def half(factors: np.ndarray, size: int) -> np.ndarray:
 
     w = window(0, 17, 26, 39)
     ring = abs(np.sqrt(((w.u - 8) / 6.4) ** 2 + ((w.y - EYES) / 5.2) ** 2) - 1) * 5.8 - 1.1
+    w.paint(ellipse(w.u - 8, w.y - EYES, 6.4, 5.2), fixed(LENSES), 0.5 * glasses)
     bar = np.maximum(abs(w.y - 31.4) - 0.7, np.minimum(w.u - 1.8, 14.2 - w.u))  # the bridge, and the temples
     w.paint(np.maximum(np.minimum(ring, bar), w.u - 16.4), fixed(FRAMES), glasses)
     return canvas

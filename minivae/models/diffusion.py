@@ -20,6 +20,7 @@ from ..engine import Tensor, constant_of, no_grad
 from ..errors import ShapeError, UsageError
 from ..nn import Average, FilmMLP, Module, UNet
 from ..random import Stream
+from .networks import arguments_of
 
 ARCHITECTURES = ("dense", "unet")
 FOURIER = (6, 7)  # waves of 2^n pi that the network sees a pixel by: at little noise what matters are its last digits
@@ -96,10 +97,9 @@ class Diffusion(Module):
 
     def config(self) -> dict[str, Any]:
         """The arguments that build this architecture again."""
-        own = ("arch", "levels", "steps", "eta", "low", "high", "detail")
-        lists = {name: list(getattr(self, name)) for name in ("image_shape", "hidden", "channels")}
+        own = ("image_shape", "hidden", "channels", "arch", "levels", "steps", "eta", "low", "high", "detail")
         alone = None if self.log_frequency is None else np.exp(to_device(self.log_frequency, "cpu").astype(float)).tolist()
-        return lists | {name: getattr(self, name) for name in own} | {"frequencies": alone}
+        return arguments_of(self, *own) | {"frequencies": alone}
 
     def gamma(self, t: Any) -> Any:
         """log s^2 / a^2 at time t, linear."""
