@@ -60,6 +60,7 @@ def device(options: argparse.Namespace) -> Rows:
     from gpu_check import check
 
     set_backend("numpy")  # nothing here is about the CPU's kernels, which numba would compile for half a minute
+    gpu()  # without one, this section ends here, and all with it
     yield from attempt("versions", versions)
     yield from attempt("compiling", lambda: compiled(options))
     yield from attempt("check", lambda: check(small=options.dry_run))
