@@ -117,7 +117,17 @@ def interrupt(*_: Any) -> None:
 
 def child_command(section: Section, limit: float, arguments: list[str]) -> list[str]:
     """This program again, as one section."""
-    return [sys.executable, str(HERE / "gpu.py"), *arguments, "--child", section.place, "--limit", f"{limit:.1f}"]
+    return [
+        sys.executable,
+        str(HERE / "gpu.py"),
+        *arguments,
+        "--child",
+        section.place,
+        "--limit",
+        f"{limit:.1f}",
+        "--began",
+        f"{time.time():.3f}",
+    ]
 
 
 def show(book: Book, section: Section | None = None) -> None:
@@ -152,8 +162,9 @@ def child(options: argparse.Namespace) -> int:
     answers = os.fdopen(os.dup(1), "w", 1)
     os.dup2(2, 1)
     faulthandler.enable()
+    options.limit -= time.time() - options.began  # Python's start is part of it
     if math.isfinite(options.limit):  # where it hangs, it says itself, just before it is killed
-        faulthandler.dump_traceback_later(max(0.9 * options.limit, options.limit - 3), exit=True)
+        faulthandler.dump_traceback_later(max(0.9 * options.limit, options.limit - 3, 0.1), exit=True)
     options.until = time.monotonic() + 0.85 * options.limit  # when to begin nothing more
     if options.dry_run:
         import gpu_dry
@@ -183,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", action="store_true", help="train on this CPU, and store the losses that section 2 compares with")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=float, default=math.inf, help=argparse.SUPPRESS)
+    parser.add_argument("--began", type=float, default=time.time(), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not (options.seconds > 0 and math.isfinite(options.seconds)):
         parser.error(f"--seconds is {options.seconds}; need a positive number")

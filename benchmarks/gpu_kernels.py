@@ -21,6 +21,8 @@ BOTH_WAYS = {"adam": ("p", "m", "v"), "gru_step_gradient": ("carry",), "lstm_ste
 # operations a clock of one multiprocessor, by compute capability: FP32 multiply-adds, and dense TF32 on tensor cores (CUDA C++ Programming
 # Guide, throughput of arithmetic instructions; architecture white papers of A100, H100 and B200)
 PER_CLOCK = {"80": (128, 1024), "86": (256, 256), "89": (256, 256), "90": (256, 2048), "100": (256, 4096), "120": (256, 256)}
+# what an H200's driver says of its clocks (kHz), units and bus (bits), where another's does not say one of them
+H200 = {"MemoryClockRate": 3_201_000, "GlobalMemoryBusWidth": 6144, "ClockRate": 1_980_000, "MultiProcessorCount": 132}
 REPEATS = 20
 VIEWS = ("reshape", "split", "transpose", "getitem", "broadcast_to")  # ops whose numbers are another's
 

@@ -22,7 +22,7 @@ from gpu_book import rows_before
 from workloads import ALL, common
 
 import minivae
-from minivae.backend import gpu
+from minivae.backend import gpu, set_backend
 
 Rows = Iterator[dict[str, Any]]
 FIVE = ["conv", "burgess", "mlp", "iwae50", "iwae1"]
@@ -59,7 +59,9 @@ def repeated(options: argparse.Namespace, dry: Any, real: Any) -> Any:
 def device(options: argparse.Namespace) -> Rows:
     from gpu_check import check
 
-    yield from versions()
+    set_backend("numpy")  # nothing here is about the CPU's kernels, which numba would compile for half a minute
+    gpu()  # without one, this section ends here, and all with it
+    yield from attempt("versions", versions)
     yield from attempt("compiling", lambda: compiled(options))
     yield from attempt("check", lambda: check(small=options.dry_run))
     yield from attempt("bandwidth", lambda: bandwidth(repeated(options, 2**16, 2**28)))
@@ -69,7 +71,8 @@ def versions() -> Rows:
     cupy = gpu()
     current, runtime = cupy.cuda.Device(), cupy.cuda.runtime
     found = {"name": runtime.getDeviceProperties(current.id)["name"].decode(), "compute_capability": current.compute_capability}
-    yield found | {"peaks": peaks()}
+    yield found
+    yield {"peaks": peaks()}
     found = {"driver": runtime.driverGetVersion(), "runtime": runtime.runtimeGetVersion(), "cupy": cupy.__version__}
     found |= {"python": platform.python_version(), "processors": os.cpu_count(), "minivae": str(Path(minivae.__file__).parent)}
     for package in ("numpy", "numba", "torch", "hypothesis", "pytest", "nvidia-cuda-nvrtc"):
@@ -83,10 +86,10 @@ def versions() -> Rows:
 
 
 def peaks() -> dict[str, float]:
-    from gpu_kernels import peaks_of
+    from gpu_kernels import H200, peaks_of
 
     here = gpu().cuda.Device()
-    return peaks_of(here.attributes, here.compute_capability)
+    return peaks_of(H200 | here.attributes, here.compute_capability)
 
 
 def variants() -> list[tuple[str, tuple[str, ...]]]:
@@ -239,23 +242,21 @@ def kernels_of(name: str, options: argparse.Namespace) -> Rows:
 
 def nodes_of(name: str, options: argparse.Namespace) -> Rows:
     """The nodes of the step's graph in their order, each with its time and the idle time before it; and a whole epoch of the trainer."""
-    from gpu_minivae import bytes_of, trainer_of
+    from gpu_minivae import trainer_of
     from gpu_nodes import in_order
 
     cupy, w = gpu(), ALL[name]
     init, x, _ = common(w)
     trainer = trainer_of(w, init)
-    there = bytes_of(w, x)
-    trainer.epoch(there)
-    if trainer.on_gpu.graph is None:
-        raise RuntimeError(f"the step is no graph: {trainer.on_gpu.why_eager}")
-    yield from ({"workload": name} | row for row in in_order(trainer.on_gpu.graph, cupy, repeated(options, 2, 20)))
     steps = repeated(options, 3, 500)
     many = cupy.asarray(np.tile((255 * x).astype(np.uint8).reshape(len(x), *w.image), (steps, 1, 1, 1)))
     trainer.epoch(many)
+    if trainer.on_gpu.graph is None:
+        raise RuntimeError(f"the step is no graph: {trainer.on_gpu.why_eager}")
     start = time.perf_counter()
     trainer.epoch(many)
     yield {"workload": name, "epoch_microseconds_a_step": 1e6 * (time.perf_counter() - start) / steps}
+    yield from ({"workload": name} | row for row in in_order(trainer.on_gpu.graph, cupy, repeated(options, 2, 20)))
 
 
 def costliest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 from gpu_kernels import grouped, watched
 from workloads import ALL, common
 
-from minivae.backend import gpu
+from minivae.backend import gpu, set_backend
 from minivae.kernels.gpu.launcher import Kernel
 
 MOST = 5  # kernels to profile
@@ -84,6 +84,7 @@ def profiled(cupy: Any) -> Any:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
+    set_backend("numpy")
     dry_run = bool(os.environ.get("GPU_SMALL_DRY_RUN"))
     if dry_run:
         import gpu_dry

@@ -26,7 +26,9 @@ def device(rows: Rows) -> str:
     lines = []
     for row in rows:
         if "name" in row:
-            lines.append(f"{row['name']}, compute capability {row['compute_capability']}; peaks by its clocks: {peaks_text(row['peaks'])}")
+            lines.append(f"{row['name']}, compute capability {row['compute_capability']}")
+        if "peaks" in row:
+            lines.append(f"peaks by its clocks: {peaks_text(row['peaks'])}")
         if "versions" in row:
             lines.append(", ".join(f"{name} {value}" for name, value in row["versions"].items()))
         if "nvidia_smi" in row:

@@ -78,7 +78,8 @@ def one_process(done: list[str], options: argparse.Namespace) -> Iterator[dict[s
     running, began, pending = "", time.monotonic(), b""
     try:
         while True:
-            patience = min(began + options.patience, options.until) - time.monotonic()
+            # until the first test begins nobody is impatient: a cold machine reads a lot of modules
+            patience = (min(began + options.patience, options.until) if running else options.until) - time.monotonic()
             if not select.select([read], [], [], max(patience, 0.0))[0]:
                 if time.monotonic() < options.until and running:
                     yield {"test": running, "seconds": time.monotonic() - began, "holds": False, "why": "it hangs, and was stopped"}

@@ -22,7 +22,7 @@ def module(monkeypatch):
 
 @pytest.fixture
 def options(tmp_path):
-    return argparse.Namespace(out=tmp_path, dry_run=False, workloads=None, until=time.monotonic() + 60, patience=60.0, limit=60.0)
+    return argparse.Namespace(out=tmp_path, dry_run=False, workloads=None, until=time.monotonic() + 600, patience=60.0, limit=60.0)
 
 
 # --- 2: the training ---------------------------------------------------------------------------------------------------------------
