@@ -1,15 +1,22 @@
-"""Is the GPU right?  Values and gradients of every kernel against the float64 reference, and the same random numbers, bit for bit."""
+"""Is the GPU right?  Values and gradients of every kernel against the float64 reference, and the same random numbers, bit for bit.
+
+What no op reaches (batches, the counters and measures of a step, Adam) is compared with the CPU's in the same way, or by a tiny training.
+"""
 
 import math
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from minivae import Op, Stream
+import minivae as mv
+from minivae import Op, Stream, Tensor
 from minivae.backend import gpu, use_precision
-from minivae.kernels.gpu import KERNELS, step
+from minivae.kernels.gpu import KERNELS, dense, step
+from minivae.training import Adam, gradient_norm
 
 BOUNDS = {"fp32": 1e-5, "tf32": 1e-3}  # |found - exact| / |exact|, of all numbers of a gradient together
 PRODUCTS = ("dense", "conv2d", "conv_transpose2d", "matmul", "gru", "lstm")  # what TF32 changes
@@ -48,6 +55,8 @@ LAYERS = [
     Layer("dense", [(2100, 1030), (1030, 2050), (2050,)], [(70, 30), (30, 70), (70,)]),  # tiles of 128, none full
     Layer("conv2d", [(128, 28, 28, 1), (4, 4, 1, 32), (32,)], [(2, 8, 8, 1), (4, 4, 1, 5), (5,)], {**HALVED, "activation": "relu"}),
     Layer("conv2d", [(64, 32, 32, 32), (4, 4, 32, 32), (32,)], [(2, 8, 8, 3), (4, 4, 3, 5), (5,)], {**HALVED, "activation": "tanh"}),
+    Layer("conv2d", [(64, 14, 14, 64), (4, 4, 64, 32), (32,)], [(1, 4, 4, 40), (4, 4, 40, 20), (20,)], HALVED),  # of each width of tile
+    Layer("conv2d", [(128, 14, 14, 32), (4, 4, 32, 64)], [(1, 4, 4, 20), (4, 4, 20, 40)], {**HALVED, "activation": "relu"}),  # no bias
     Layer("conv_transpose2d", [(64, 14, 14, 32), (4, 4, 1, 32), (1,)], [(2, 4, 4, 5), (4, 4, 1, 5), (1,)], HALVED),
     Layer(
         "conv_transpose2d",
@@ -99,6 +108,7 @@ def errors(layer: Layer, precision: str, small: bool, upload: Callable, download
     truths = [*pieces(exact), *vjp(like(exact, [part.astype(np.float64) for part in g]), *saved, **needs)]
     names = ["value"] * len(g) + [f"gradient of input {i}" for i in range(len(arrays))]
     result: dict[str, float] = {}
+    truths, found = ([part for part in parts if part is not None] for parts in (truths, found))  # a bias that is not there
     for name, truth, there in zip(names, truths, found, strict=True):
         error = np.linalg.norm(download(there) - truth) / max(np.linalg.norm(truth), 1e-30)
         result[name] = max(float(error), result.get(name, 0.0)) if math.isfinite(error) else math.inf
@@ -117,18 +127,89 @@ def uniforms(n: int, upload: Callable, download: Callable) -> bool:
     return download(step.uniform(key, counter, (n,))).tobytes() == bits == download(there.uniform(n, like=like)).tobytes()
 
 
+@contextmanager
+def large_tiles() -> Iterator[None]:
+    """Products by tiles of 128 inside, which only large ones have."""
+    before = dense.tile_of
+    dense.tile_of = lambda M, N: 128
+    try:
+        yield
+    finally:
+        dense.tile_of = before
+
+
+def of_a_step(n: int) -> dict[str, tuple[float, float]]:
+    """{what: (error, bound)} of what a training step has beside its ops, each against the CPU's."""
+    cupy, rng = gpu(), np.random.default_rng(2)
+    like = cupy.zeros(1, np.float32)
+    found = {"random words": (float((Stream(5).words(n, like=like).get() != Stream(5).words(n)).sum()), 0.0)}
+    # log1p, sqrt, cos and sin to 2 units each, the angle off by 2 pi eps, the radius at most 5.8
+    exact = Stream(5).normal(n).astype(np.float64)
+    normals = abs(Stream(5).normal(n, like=like).get() - exact).max()
+    found["normal numbers"] = float(normals), 5.8 * (8 + 2 * math.pi) * 2.0**-24
+    images, order = rng.integers(0, 256, (9, 4, 3, 1), np.uint8), rng.permutation(9)
+    rows = step.gather(cupy.asarray(images), cupy.asarray(order), 5, 6).get()
+    found["a batch"] = float(abs(rows - images[np.roll(order, -6)[:5]] / np.float32(255)).max()), 2.0**-23
+    gs = [rng.normal(size=shape).astype(np.float32) for shape in ((n,), (3, 5), (1,))]
+    norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in gs))
+    found["the norm of gradients"] = abs(gradient_norm([cupy.asarray(g) for g in gs]) / norm - 1), 1e-6
+    here, there = ([Tensor(to(g)) for g in gs] for to in (np.copy, cupy.asarray))
+    for params, to in ((here, np.copy), (there, cupy.asarray)):
+        optimizer = Adam(params, 1e-2)
+        for _ in range(3):
+            optimizer.step([to(g * g) for g in gs])
+    moved = max(float(abs(a.data - b.data.get()).max()) for a, b in zip(here, there, strict=True))
+    found["Adam"] = moved, 3 * 1e-2 * 16 * 2.0**-24 + max(float(abs(g).max()) for g in gs) * 3 * 2.0**-23
+    trainers = []
+    for where in ("cpu", "cuda"):  # a step as a graph: gather, forward, backward, tally, Adam, advance
+        model = mv.VAE((4, 3, 1), Stream(0), latent=2, hidden=(5,)).to(where)
+        trainers.append(mv.Trainer(model, mv.TrainingConfig(batch_size=4, epochs=2)))
+    data = rng.integers(0, 256, (17, 4, 3, 1), np.uint8)
+    cpu, cuda = ([trainer.epoch(data)["loss"] for _ in range(2)] for trainer in trainers)
+    graph = trainers[1].on_gpu
+    found["a tiny training"] = (max(abs(a / b - 1) for a, b in zip(cuda, cpu, strict=True)) if graph.graph else math.inf), 1e-4
+    return found
+
+
 def check(
-    small: bool = False, upload: Callable | None = None, download: Callable = lambda a: a.get(), at: Callable = use_precision
+    small: bool = False,
+    upload: Callable | None = None,
+    download: Callable = lambda a: a.get(),
+    at: Callable = use_precision,
+    layers: Sequence[Layer] = LAYERS,
 ) -> Iterator[dict[str, Any]]:
-    """A row for every kernel and precision: {"what", "precision", "worst", "of", "bound", "holds"}.  By default on the GPU."""
+    """A row for every kernel and precision: {"what", "precision", "worst", "of", "bound", "holds"}.  By default on the GPU.
+
+    A check that fails to run is wrong, too; the others go on.
+    """
     upload = gpu().asarray if upload is None else upload
-    for layer in LAYERS:
+    for layer in layers:
         for precision in BOUNDS if layer.op in PRODUCTS else ("fp32",):
-            found = errors(layer, precision, small, upload, download, at)
-            of, worst = max(found.items(), key=lambda item: item[1])
             what = f"{layer.op} {'x'.join(map(str, layer.shapes[0]))} {layer.options.get('activation') or ''}".strip()
-            row = {"what": what, "precision": precision, "worst": worst, "of": of, "bound": BOUNDS[precision]}
-            yield row | {"holds": worst <= BOUNDS[precision]}
+            bound = BOUNDS[precision]
+            yield judged(what, precision, bound, lambda: errors(layer, precision, small, upload, download, at))  # noqa: B023 (at once)
+            if small and layer is LAYERS[0]:
+                with large_tiles():
+                    found = judged(f"{what}, tiles of 128", precision, bound, lambda: errors(layer, precision, small, upload, download, at))  # noqa: B023
+                yield found
     for n in (1, 7, 1003 if small else 1_000_003):
-        holds = uniforms(n, upload, download)
-        yield {"what": f"{n} uniforms", "precision": "bits", "worst": 0.0 if holds else 1.0, "of": "value", "bound": 0.0, "holds": holds}
+        yield judged(f"{n} uniforms", "bits", 0.0, lambda: {"value": 0.0 if uniforms(n, upload, download) else 1.0})  # noqa: B023
+    try:
+        for what, (worst, bound) in of_a_step(1003 if small else 1_000_003).items():
+            yield {"what": what, "precision": "step", "worst": worst, "of": "value", "bound": bound, "holds": worst <= bound}
+    except Exception as error:
+        yield failed("what a step has beside its ops", "step", 0.0, error)
+
+
+def judged(what: str, precision: str, bound: float, found: Callable[[], dict[str, float]]) -> dict[str, Any]:
+    try:
+        of, worst = max(found().items(), key=lambda item: item[1])
+    except Exception as error:
+        return failed(what, precision, bound, error)
+    holds = worst <= bound
+    return {"what": what, "precision": precision, "worst": worst, "of": of, "bound": bound, "holds": holds}
+
+
+def failed(what: str, precision: str, bound: float, error: Exception) -> dict[str, Any]:
+    row = {"what": what, "precision": precision, "worst": math.inf, "of": "nothing", "bound": bound, "holds": False}
+    return row | {"why": f"{type(error).__name__}: {error}", "traceback": "".join(traceback.format_exception(error))}

@@ -6,6 +6,7 @@ array stays in the GPU's cache between launches, so that a share of the bandwidt
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,10 +49,33 @@ def traffic(kernel: Kernel, given: dict[str, Any]) -> float:
     return total
 
 
+class Launches(list):
+    """(kernel, arguments), and the memory that they refer to: a table of gradients has their addresses alone."""
+
+    def __init__(self) -> None:
+        self.memory: list[Any] = []
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Whatever is allocated inside lives as long as the launches."""
+        if "cupy" not in sys.modules:
+            yield
+            return
+        cupy = sys.modules["cupy"]
+        pool = cupy.get_default_memory_pool()
+
+        def allocate(size: int) -> Any:
+            self.memory.append(pool.malloc(size))
+            return self.memory[-1]
+
+        with cupy.cuda.using_allocator(allocate):
+            yield
+
+
 @contextmanager
-def watched() -> Iterator[list[tuple[Kernel, tuple]]]:
-    """The launches that are made inside: (kernel, arguments)."""
-    calls: list[tuple[Kernel, tuple]] = []
+def watched() -> Iterator[Launches]:
+    """The launches that are made inside, which can be repeated."""
+    calls = Launches()
     launch = Kernel.__call__
 
     def noted(self: Kernel, *arguments: Any) -> None:
@@ -60,7 +84,8 @@ def watched() -> Iterator[list[tuple[Kernel, tuple]]]:
 
     Kernel.__call__ = noted  # type: ignore[method-assign]
     try:
-        yield calls
+        with calls.keeping():
+            yield calls
     finally:
         Kernel.__call__ = launch  # type: ignore[method-assign]
 
@@ -145,15 +170,15 @@ def by_events(cupy: Any, repeated: Callable[[], None], repeats: int) -> float:
     return 1e-3 * float(np.median(times)) / repeats
 
 
-def timer(cupy: Any) -> Callable[[Kernel, tuple], float]:
+def timer(cupy: Any, repeats: int = REPEATS) -> Callable[[Kernel, tuple], float]:
     def seconds(kernel: Kernel, arguments: tuple) -> float:
         kernel(*arguments)  # compiled, if it was not
 
         def repeated() -> None:
-            for _ in range(REPEATS):
+            for _ in range(repeats):
                 kernel(*arguments)
 
-        return by_events(cupy, repeated, REPEATS)
+        return by_events(cupy, repeated, repeats)
 
     return seconds
 
@@ -168,9 +193,9 @@ def peaks_of(attributes: dict[str, int], capability: str) -> dict[str, float]:
     return peaks | dict(zip(("fp32", "tf32"), [clocks * n for n in PER_CLOCK.get(capability, ())], strict=False))
 
 
-def copy_bandwidth(cupy: Any) -> float:
+def copy_bandwidth(cupy: Any, numbers: int = 2**28) -> float:
     """Bytes a second, read and written, of a copy that no cache holds."""
-    a = cupy.zeros(2**28, np.float32)
+    a = cupy.zeros(numbers, np.float32)
     b = cupy.empty_like(a)
 
     def repeated() -> None:

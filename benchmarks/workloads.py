@@ -35,7 +35,10 @@ SWEEP = {
         Workload("conv-3x3-rgb", RGB, 64, (256,), 20, STRIDE_1),
     )
 }
-ALL = WORKLOADS | SWEEP
+DRY = {  # what a stand-in for a GPU can do in a second
+    w.name: w for w in (Workload("dry-mlp", (8, 8, 1), 3, (5,), 2), Workload("dry-conv", (8, 8, 1), 3, (5,), 2, ((3, 4, 2),)))
+}
+ALL = WORKLOADS | SWEEP | DRY
 
 
 def common(w: Workload) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:

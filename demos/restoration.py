@@ -19,15 +19,21 @@ from minivae.objectives import Denoising
 asked = stage.options(__doc__)
 digits = stage.digits(asked)
 root = Stream(asked.seed)
-epochs, hidden, batch, lr = stage.pick(asked, (12, 150, 64, 3e-3), (40, 400, 64, 1e-3), (10, 400, 128, 1e-3))
+epochs, hidden, size = stage.pick(asked, (12, (150,), 20), (40, (400,), 20), (24, (500, 500), 32))
+settings = stage.pick(
+    asked,
+    {"batch_size": 64, "lr": 3e-3},
+    {"batch_size": 64, "lr": 1e-3},
+    {"batch_size": 128, "lr": 1e-3, "lr_schedule": "cosine"},
+)
 count = stage.pick(asked, 60, 200, 1000)
 train = data.to_float(digits.train_images)
 test = data.to_float(digits.test_images[:count])
 
 
-def trained(images: np.ndarray, name: str, latent: int = 20, objective: object = None, epochs: int = epochs) -> VAE:
-    model = VAE(images.shape[1:], root.split("weights"), latent=latent, hidden=(hidden,))
-    stage.train(model, images, epochs, objective=objective, batch_size=batch, lr=lr, seed=asked.seed, name=name)
+def trained(images: np.ndarray, name: str, latent: int = size, objective: object = None, epochs: int = epochs) -> VAE:
+    model = VAE(images.shape[1:], root.split("weights"), latent=latent, hidden=hidden)
+    stage.train(model, images, epochs, objective=objective, seed=asked.seed, name=name, **settings)
     return model
 
 
@@ -77,13 +83,15 @@ stage.save(
 # %%
 # Missing pixels
 # --------------
-# The baseline is stubborn: the mean of the ten training digits that are nearest where pixels are known.  It is ahead: the posterior of a
-# model is as good as the model is, and this one is too sure of what it sees.  Neighbours have no likelihood, and no completions to draw.
+# The baseline is stubborn: the mean of the ten training digits that are nearest where pixels are known.  To be ahead of it takes all of
+# MNIST, a larger VAE that was trained for longer, and a search: hundreds of known pixels are explained by few codes, some in one place and
+# some in another, and with 3 places to start from most images lean on one or two codes.  So ``--full`` starts from 10.
 
 rows = {}
+samples, starts = stage.pick(asked, (240, 3), (240, 6), (600, 10))
 for name in ("bottom", "centre", "80%"):
     known = named_mask(name, test.shape, root.split("mask"))
-    ours = inpaint(clean, test, known, root.split(f"inpaint {name}"), samples=240, draws=6, starts=3)
+    ours = inpaint(clean, test, known, root.split(f"inpaint {name}"), samples=samples, draws=6, starts=starts)
     hidden_pixels = np.broadcast_to(~known, test.shape)
     guesses = {
         "training mean": np.where(known, test, linear.mean.reshape(test.shape[1:])),
@@ -94,7 +102,8 @@ for name in ("bottom", "centre", "80%"):
     }
     figures = {guess: psnr(image[hidden_pixels], test[hidden_pixels]) for guess, image in guesses.items()}
     print(f"{name}: " + ", ".join(f"{guess} {value:.2f} dB" for guess, value in figures.items()))
-    rival = "training mean"
+    print(f"  effective samples of {samples}: {np.median(ours.effective):.0f} in the median")
+    rival = "10-NN" if asked.full else "training mean"
     stage.claim(
         f"{name}: the posterior mean, {figures['posterior mean']:.2f} dB, beats the {rival}, {figures[rival]:.2f} dB, and one completion",
         figures["posterior mean"] > max(figures[rival], figures["one completion"]),

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from minivae import Adam, Stream, Tensor, data, gradients, training
+from minivae.plots.bars import draw_stacked_bars
+from minivae.plots.layout import INK, SMALL, TEXT, TITLE
 
 
 def options(doc: str) -> Namespace:
@@ -75,6 +77,22 @@ def save(figure: Figure, file: Path) -> None:
     python = sys.modules.get("IPython")
     if python and python.get_ipython():
         python.display.display(python.display.Image(str(file)))
+
+
+def bars_of_a_file(parts: dict[str, float], model: float, others: dict[str, float], title: str) -> Figure:
+    """What a file consists of beside the files of others, and, on an axis of its own, with the model that its reader needs; kilobytes."""
+    figure = Figure(figsize=(8.4, 4), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2, width_ratios=(1 + len(others), 1.4))
+    columns = {name: np.array([part, *[0.0] * len(others)]) for name, part in parts.items()}
+    columns["others"] = np.array([0.0, *others.values()])
+    draw_stacked_bars(left, ["bits back", *others], columns)
+    draw_stacked_bars(
+        right, ["with its model"], {name: np.array([part]) for name, part in (parts | {"others": 0.0, "model": model}).items()}
+    )
+    left.set_ylabel("kilobytes", fontsize=TEXT, color=INK)
+    figure.suptitle(title, fontsize=TITLE, color=INK)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=SMALL, frameon=False)
+    return figure
 
 
 def claim(text: str, holds: bool) -> None:

@@ -54,6 +54,15 @@ def test_the_encoder_sees_the_noise_and_the_decoder_is_judged_by_the_image():
     assert len(np.unique(noise)) > 0.9 * n  # fresh for each image and step
 
 
+def test_what_is_reported_adds_up_to_the_loss_and_the_kl_comes_slowly():
+    model = vae()
+    for epochs, scale in ((1, 0.25), (2, 0.5), (9, 1.0)):
+        progress = trained(6, ("model",))._replace(epochs=np.array(epochs, np.float32))
+        losses, reports = Denoising(0.5, 2.0, kl_warmup=4).losses({"model": model}, Batch(X), Stream(3), progress)
+        parts = (2.0 * scale * reports["kl"].data + reports["reconstruction"].data).mean()
+        assert_allclose(losses["model"].item(), parts, rtol=1e-5)
+
+
 def test_gradients_are_right():
     model = vae()
     model.to("cpu", np.float64)

@@ -26,14 +26,14 @@ from ..data import binarize, to_float
 from ..data.images import pillow
 from ..distributions import Bernoulli, Gaussian, kl_at, sample_and_kl
 from ..distributions.base import data_of
-from ..engine import Tensor, gradients, no_grad
+from ..engine import Tensor, no_grad
 from ..errors import ShapeError, UsageError
 from ..inference import looking_at, need, parts
 from ..models import conditioned
 from ..nn import evaluating
 from ..random import Stream
 from ..training.measures import like
-from ..training.optimizers import Adam
+from .posterior import fit_posterior
 
 
 class Bounds(NamedTuple):
@@ -121,7 +121,7 @@ def likelihood_regret(model: Any, x: Any, rng: Stream, steps: int = 100, lr: flo
     """max over Gaussians q of the ELBO, less the encoder's ELBO, nats: the encoder's amortization gap.     x (N, ...) floats -> (N,)
 
     The paper trains a copy of the encoder for each image; here the mean and the logvar of q themselves are fitted, from the encoder's on,
-    for all images of x at once: Adam takes each number by itself, so that no image knows of the others.  `lr` falls to 0 along a cosine.
+    for all images of x at once, by `fit_posterior`.
 
     samples    draws for the two ELBOs, the same noise for both; what is left of it, and of the search, may make a regret slightly negative
     """
@@ -133,13 +133,8 @@ def likelihood_regret(model: Any, x: Any, rng: Stream, steps: int = 100, lr: flo
             first = model.encode(x)
         if type(first) is not Gaussian:
             raise UsageError(f"likelihood regret fits a Gaussian q(z | x), and here it is {type(first).__name__}; take another score")
-        mean, logvar = (Tensor(data_of(parameter).copy()) for parameter in (first.mean, first.logvar))
-        optimizer = Adam([mean, logvar], lr)
-        for step in range(steps):
-            optimizer.lr = lr * (1 + math.cos(math.pi * step / steps)) / 2
-            z, divergence = sample_and_kl(Gaussian(mean, logvar), model.prior, rng)
-            loss = (divergence - model.decode(z).log_prob(x)).sum()
-            optimizer.step(gradients(loss, [mean, logvar]))
+        mean, logvar = (data_of(parameter) for parameter in (first.mean, first.logvar))
+        best = fit_posterior(lambda z: model.decode(z).log_prob(x), model.prior, mean, logvar, rng, steps, lr)
         state = rng.state()
 
         def elbo(q: Gaussian) -> np.ndarray:
@@ -151,7 +146,7 @@ def likelihood_regret(model: Any, x: Any, rng: Stream, steps: int = 100, lr: flo
                     total += numbers(model.decode(z).log_prob(x) - divergence) / samples
             return total
 
-        return elbo(Gaussian(mean, logvar)) - elbo(first)
+        return elbo(best) - elbo(first)
 
 
 def bernoulli_floor(x: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from ..errors import ShapeError, UsageError
 from ..inference import looking_at, need
 from ..random import Stream
 from ..training.measures import like
-from .posterior import Restored, on_cpu, restore
+from .posterior import Restored, on_cpu, part_of, restore
 
 
 class Noisy:
@@ -103,11 +103,12 @@ def denoise(
         raise UsageError(f"denoise: sigma is {sigma}; need a positive number")
 
     def start(at: slice) -> tuple[np.ndarray, np.ndarray]:
-        return encoded(model, y[at] if steps == 0 else np.clip(y[at], 0, 1), steps > 0)
+        return encoded(part_of(model, at), y[at] if steps == 0 else np.clip(y[at], 0, 1), steps > 0)
 
-    return restore(
-        model, lambda at: Noisy(model, y[at], sigma, gray), start, len(y), math.prod(y.shape[1:]), rng, samples, draws, steps, starts
-    )
+    def observe(at: slice) -> Noisy:
+        return Noisy(part_of(model, at), y[at], sigma, gray)
+
+    return restore(model, observe, start, len(y), math.prod(y.shape[1:]), rng, samples, draws, steps, starts)
 
 
 def encoded(model: Any, x: np.ndarray, wide: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from ..inference import looking_at, need
 from ..random import Stream
 from ..training.measures import like
 from .denoise import array, encoded
-from .posterior import Restored, on_cpu, restore
+from .posterior import Restored, on_cpu, part_of, restore
 
 
 class Missing:
@@ -68,11 +68,12 @@ def inpaint(
     x, known = checked(model, x, known)
 
     def start(at: slice) -> tuple[np.ndarray, np.ndarray]:
-        return encoded(model, filled(x[at], known[at]), steps > 0)
+        return encoded(part_of(model, at), filled(x[at], known[at]), steps > 0)
 
-    return restore(
-        model, lambda at: Missing(model, x[at], known[at], gray), start, len(x), math.prod(x.shape[1:]), rng, samples, draws, steps, starts
-    )
+    def observe(at: slice) -> Missing:
+        return Missing(part_of(model, at), x[at], known[at], gray)
+
+    return restore(model, observe, start, len(x), math.prod(x.shape[1:]), rng, samples, draws, steps, starts)
 
 
 class Chain(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import xp
-from ..distributions import Gaussian
+from ..distributions import Gaussian, sample_and_kl
 from ..engine import Tensor, gradients, no_grad, stop_gradient
 from ..errors import UsageError
 from ..inference import parts
@@ -25,11 +25,14 @@ from ..nn import evaluating
 from ..random import Stream
 from ..training.optimizers import Adam
 
+POOL = 30
 NUMBERS = 2**24  # of decoded pixels at a time: 64 MiB
 
 
 class Observation(Protocol):
     """What is known of N images.  z is (..., N, K)."""
+
+    model: Any  # whose prior p(z) is that of these N images
 
     def log_likelihood(self, z: Any) -> Tensor:
         """log p(y | z).     -> (..., N)"""
@@ -51,12 +54,22 @@ class Restored(NamedTuple):
 
 
 def fit_posterior(
-    observation: Observation, prior: Any, mean: np.ndarray, logvar: np.ndarray, rng: Stream, steps: int = 100, lr: float = 0.1
+    log_likelihood: Callable[[Any], Tensor],
+    prior: Any,
+    mean: np.ndarray,
+    logvar: np.ndarray,
+    rng: Stream,
+    steps: int = 100,
+    lr: float = 0.1,
 ) -> Gaussian:
     """q* = argmin KL(q || p(z | y)) over Gaussians with independent latents, from a start.     mean, logvar (..., N, K)
 
+    log_likelihood    z (..., N, K) -> log p(y | z) (..., N)
+
     Adam on one draw a step, lr falling to 0 along half a cosine; each number is stepped by itself, so that no image knows of another.
-    The gradient is that of the path alone, which has no variance where q is the posterior (G. Roeder et al., "Sticking the landing", 2017).
+    In the first half of the steps the KL to the prior is taken in closed form, where there is one.  In the second the gradient is that of
+    the path alone, which has no variance where q is the posterior (G. Roeder et al., "Sticking the landing", 2017); far from there, where q
+    is narrow, it has much, epsilon / sigma.
     """
     place, spread = Tensor(np.array(mean)), Tensor(np.array(logvar))
     if not steps:
@@ -64,11 +77,17 @@ def fit_posterior(
     optimizer = Adam([place, spread], lr)
     for step in range(steps):
         optimizer.lr = lr * (1 + math.cos(math.pi * step / steps)) / 2
-        z = Gaussian(place, spread).sample(rng)
-        log_q = Gaussian(stop_gradient(place), stop_gradient(spread)).log_prob(z)
-        loss = (log_q - prior.log_prob(z) - observation.log_likelihood(z)).sum()
+        z, divergence = sample_and_kl(Gaussian(place, spread), prior, rng)
+        if 2 * step >= steps:
+            divergence = Gaussian(stop_gradient(place), stop_gradient(spread)).log_prob(z) - prior.log_prob(z)
+        loss = (divergence - log_likelihood(z)).sum()
         optimizer.step(gradients(loss, [place, spread]))
     return Gaussian(place.data.copy(), spread.data.copy())
+
+
+def part_of(model: Any, at: slice) -> Any:
+    """The model of some of the images, where it was told a condition of each."""
+    return model.part(at) if hasattr(model, "part") else model
 
 
 def restore(
@@ -85,8 +104,8 @@ def restore(
 ) -> Restored:
     """`Restored` for `count` images of so many pixels, part by part; start(part) is the first Gaussian's mean and logvar (N, K).
 
-    starts    places that a Gaussian is fitted from: the first, and draws from the prior.  samples are shared among them, in pairs z and its
-              mirror image about the mean, so that what is linear in z has no noise
+    starts    places that a Gaussian is fitted from: the first, and draws from the prior, see `likely`
+    samples   are shared among the Gaussians, in pairs z and its mirror image about the mean, so that what is linear in z has no noise
     """
     if samples < 2 * starts or samples % (2 * starts) or starts < 1 or draws < 0 or steps < 0:
         raise UsageError(
@@ -96,7 +115,7 @@ def restore(
     found = []
     with evaluating(model):
         for at in parts(count, max(1, NUMBERS // (samples * pixels))):
-            found.append(restore_part(model, observe(at), *start(at), rng, samples, draws, steps, starts))
+            found.append(restore_part(observe(at), *start(at), rng, samples, draws, steps, starts))
     if not found:
         raise UsageError("restore: there are no images")
     mean, drawn, effective, evidence = zip(*found, strict=True)
@@ -109,7 +128,6 @@ def on_cpu(model: Any) -> None:
 
 
 def restore_part(
-    model: Any,
     observation: Observation,
     mean: np.ndarray,
     logvar: np.ndarray,
@@ -121,17 +139,14 @@ def restore_part(
 ) -> Restored:
     N, K = mean.shape
     with no_grad():
-        prior = model.prior
-        others = stop_gradient(prior.sample(rng, (starts - 1) * N, like=mean)).data.reshape(starts - 1, N, K)
-    means = np.concatenate([mean[None], others])
-    q = fit_posterior(observation, prior, means, np.broadcast_to(logvar, means.shape), rng, steps)
+        prior = observation.model.prior
+        means = np.concatenate([mean[None], likely(observation, prior, starts - 1, N, K, rng, mean)])
+    q = fit_posterior(observation.log_likelihood, prior, means, np.broadcast_to(logvar, means.shape), rng, steps)
     with no_grad():
-        pairs = samples // (2 * starts)
-        noise = rng.normal((pairs, starts, N, K), like=mean)
+        noise = rng.normal((samples // (2 * starts), starts, N, K), like=mean)
         z = np.asarray(q.mean) + np.exp(np.asarray(q.logvar) / 2) * np.concatenate([noise, -noise])  # (2 pairs, S, N, K)
-        z = z.reshape(-1, 1, N, K)
-        log_q = ops.logsumexp(q.log_prob(z), axis=1).numpy().astype(np.float64) - math.log(starts)  # (samples, N)
-        z = z[:, 0]
+        z = z.reshape(-1, N, K)
+        log_q = ops.logsumexp(q.log_prob(z[:, None]), axis=1).numpy().astype(np.float64) - math.log(starts)  # (samples, N)
         log_w = (observation.log_likelihood(z) + prior.log_prob(z)).numpy().astype(np.float64) - log_q
         largest = log_w.max(axis=0)
         w = np.exp(log_w - largest)
@@ -143,3 +158,14 @@ def restore_part(
         chosen = np.minimum(chosen, samples - 1)
         drawn = observation.draw(z[chosen, np.arange(N)], rng) if draws else np.zeros((0, *expected.shape), every.dtype)
     return Restored(expected, drawn, 1 / (share**2).sum(axis=0), largest + np.log(total / samples))
+
+
+def likely(observation: Observation, prior: Any, starts: int, N: int, K: int, rng: Stream, like: np.ndarray) -> np.ndarray:
+    """Places to start from: the s-th is the likeliest of s^2 draws from the prior, of POOL at most.  The first are far afield, so that the
+    tails of a posterior are not missed, and the last are near where it is large.     -> (starts, N, K)"""
+    found = np.zeros((starts, N, K), like.dtype)
+    for s in range(starts):
+        pool = min((s + 1) ** 2, POOL)
+        z = stop_gradient(prior.sample(rng, pool * N, like=like)).data.reshape(pool, N, K)
+        found[s] = z[observation.log_likelihood(z).numpy().argmax(axis=0), np.arange(N)]
+    return found

@@ -192,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
             p.add_argument("--mask", required=True, help=restore.MASK)
             p.add_argument("--judge", action="store_true", help="the images are whole: print the error under the mask")
         p.add_argument("--draws", type=int, default=5, help="images to draw for each, beside the mean")
-        p.add_argument("--samples", type=int, default=100, help="importance samples an image")
+        p.add_argument("--samples", type=int, default=200, help="importance samples an image")
         p.add_argument("--count", type=int, default=100, help="the first so many images")
         p.add_argument("--out", metavar="PNG", type=Path, help="sheet; the numbers lie beside it as .npz; default: in the run's folder")
 

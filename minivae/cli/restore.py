@@ -68,7 +68,7 @@ def denoise_command(options: argparse.Namespace, device: str | None) -> None:
 def inpaint_command(options: argparse.Namespace, device: str | None) -> None:
     run, _, x, model = opened(options, device)
     known = known_of(options, x)
-    found = inpaint(model, x, known, Stream(options.seed).split("inpainting"), options.samples, options.draws, starts=2, gray=is_gray(run))
+    found = inpaint(model, x, known, Stream(options.seed).split("inpainting"), options.samples, options.draws, starts=10, gray=is_gray(run))
     report(found, options.samples)
     missing = ~np.broadcast_to(known, x.shape)
     if options.judge:

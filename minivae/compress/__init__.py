@@ -5,7 +5,9 @@ from .bits_back import BitsBack, Block, total_bits
 from .container import coder_for, compress, decompress, read_blocks, read_header
 from .lossy import LossyCoder
 from .portable import Portable
+from .progressive import ProgressiveCoder
 from .rans import Stack
+from .rounding import in_integers
 
 __all__ = [
     "BitSwap",
@@ -13,11 +15,13 @@ __all__ = [
     "Block",
     "LossyCoder",
     "Portable",
+    "ProgressiveCoder",
     "Stack",
     "coder_for",
     "coder_of",
     "compress",
     "decompress",
+    "in_integers",
     "read_blocks",
     "read_header",
     "total_bits",

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..models import VAE, HierarchicalVAE
 from .bits_back import MEAN, BitsBack
 from .messages import splitmix
-from .portable import ACTIVATION, Portable
+from .portable import Portable
 from .tables import POSITION
 
 CODERS: dict[type, type[BitsBack]] = {VAE: BitsBack}
@@ -33,9 +33,9 @@ class BitSwap(BitsBack):
 
     story = HierarchicalVAE
 
-    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 20):
-        super().__init__(model, latent_bits, posterior_bits, pixel_bits)
-        self.upwards, self.downwards = Portable(model.upwards, "upwards"), Portable(model.downwards, "downwards")
+    def __init__(self, model: Any, latent_bits: int = 8, *others: int, **more: int):
+        super().__init__(model, latent_bits, *others, **more)
+        self.upwards, self.downwards = Portable(model.upwards, "upwards", self.at), Portable(model.downwards, "downwards", self.at)
         self.networks += [self.upwards, self.downwards]
         self.first, self.second = model.lengths
         draws = splitmix(np.arange(DRAWS * self.second, dtype=np.uint64)) >> np.uint64(64 - latent_bits)
@@ -50,7 +50,7 @@ class BitSwap(BitsBack):
 
     def inputs(self, positions: np.ndarray) -> np.ndarray:
         """Latents of 2^-POSITION as networks take them."""
-        return np.floor(positions * 2.0 ** (ACTIVATION - POSITION) + 0.5)
+        return np.floor(positions * 2.0 ** (self.at.activation - POSITION) + 0.5)
 
     def on_bins(self, mean: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A Gaussian of z1 in units of its bins: (mean - m) / s, s / sigma."""
@@ -76,29 +76,28 @@ class BitSwap(BitsBack):
         coder.push_latents(*state, *p, np.zeros_like(noise[:, : self.first]), *at, 1, low)
         coder.push_uniform(*state, high, self.latent_bits)
 
-    def take(self, coder: Any, state: tuple, noise: np.ndarray) -> Iterator[np.ndarray]:
-        at = self.edges, self.table, self.posterior_bits
-        n, x = len(noise), np.empty((len(noise), self.size), np.uint8)
+    def take(self, coder: Any, state: tuple, noise: np.ndarray, x: np.ndarray) -> Iterator[None]:
+        at, n = (self.edges, self.table, self.posterior_bits), len(noise)
         low, high = np.empty((n, self.first), np.int64), np.empty((n, self.second), np.int64)
         coder.pop_uniform(*state, high, self.latent_bits)
-        yield x
+        yield
         p = self.on_bins(*self.gaussian(self.downwards(self.inputs(self.centres[high])), False))
         coder.pop_latents(*state, np.zeros(n, np.int64), *p, np.zeros_like(noise[:, : self.first]), *at, 1, low)
-        yield x
+        yield
         z1 = self.z1(low)
         coder.push_latents(*state, *self.gaussian(self.upwards(z1), False), noise[:, self.first :], *at, 0, high)
-        yield x
+        yield
         self.pixels.pop(coder, state, self.pixels.parameters(self.decoder(z1)), x)
-        yield x
+        yield
         coder.push_latents(*state, *self.posterior(x), noise[:, : self.first], *at, 0, low)
-        yield x
+        yield
 
 
 CODERS[HierarchicalVAE] = BitSwap
 
 
 def coder_of(model: Any, *bits: int) -> BitsBack:
-    """The coder that fits the model: bits-back for a VAE, Bit-Swap for two layers.     bits    latent_bits, posterior_bits, pixel_bits"""
+    """The coder that fits the model: bits-back for a VAE, Bit-Swap for two layers.     bits    those that BitsBack takes, in their order"""
     if type(model) not in CODERS:
         known = " or a ".join(kind.__name__ for kind in CODERS)
         raise UsageError(f"a {type(model).__name__} cannot code images; train a {known}")

@@ -39,7 +39,7 @@ from ..models import VAE
 from . import reference
 from .messages import LOW, Group, group_bits, initial_words, splitmix
 from .pixels import PIXELS
-from .portable import ACTIVATION, SUM, WEIGHT, Portable
+from .portable import STANDARD, Portable, Precision
 from .tables import POSITION, STEP, bin_centres, bin_edges, exp_table, normal_table
 
 LOG_SIGMA = (-8, 6)  # of the posterior; beyond, it is cut
@@ -64,11 +64,21 @@ class BitsBack:
     latent_bits       the bins of a latent are 2^latent_bits
     posterior_bits    precision of the posterior over them
     pixel_bits        precision of a pixel's distribution
+    weight_bits       of the networks' weights, behind the point
+    activation_bits   of what flows between their layers
     """
 
     story: Any = VAE  # the models that it codes with
 
-    def __init__(self, model: Any, latent_bits: int = 8, posterior_bits: int = 24, pixel_bits: int = 20):
+    def __init__(
+        self,
+        model: Any,
+        latent_bits: int = 8,
+        posterior_bits: int = 24,
+        pixel_bits: int = 20,
+        weight_bits: int = STANDARD.weight,
+        activation_bits: int = STANDARD.activation,
+    ):
         if type(model) is not self.story:
             raise UsageError(f"{type(self).__name__} codes with a {self.story.__name__}, and this is a {type(model).__name__}")
         if model.likelihood not in PIXELS:
@@ -83,9 +93,11 @@ class BitsBack:
         self.shape, self.latent, self.likelihood = model.image_shape, model.latent, model.likelihood
         self.latent_bits, self.posterior_bits, self.pixel_bits = latent_bits, posterior_bits, pixel_bits
         self.is_log_sigma = model.head == "log_sigma"
-        self.encoder, self.decoder = Portable(model.encoder, "encoder"), Portable(model.decoder, "decoder")
-        self.pixels = PIXELS[model.likelihood](pixel_bits)
+        self.at = Precision(weight_bits, activation_bits)
+        self.encoder, self.decoder = Portable(model.encoder, "encoder", self.at), Portable(model.decoder, "decoder", self.at)
+        self.pixels = PIXELS[model.likelihood](pixel_bits, self.at)
         self.edges, self.centres = bin_edges(latent_bits), bin_centres(latent_bits)
+        self.codes = np.floor(self.centres * 2.0 ** (self.at.activation - POSITION) + 0.5)  # as the decoder takes them
         self.inverses = exp_table(-LOG_SIGMA[1], -LOG_SIGMA[0], POSITION)
         self.table = normal_table()
         self.networks = [self.encoder, self.decoder]
@@ -95,7 +107,7 @@ class BitsBack:
         """SHA-256 of all that decoding depends on: the integers of the networks, the tables, the precisions."""
         found = hashlib.sha256(b"".join(network.digest.digest() for network in self.networks))
         found.update(repr((self.shape, self.latent, self.likelihood, self.is_log_sigma, self.latent_bits, self.posterior_bits)).encode())
-        found.update(repr((self.pixel_bits, WEIGHT, ACTIVATION)).encode())
+        found.update(repr((self.pixel_bits, self.at.weight, self.at.activation)).encode())
         for table in (self.edges, self.centres, self.inverses, self.table, *self.pixels.tables):
             found.update(table.astype("<f8" if table.dtype.kind == "f" else "<i8").tobytes())
         return found.digest()
@@ -113,16 +125,20 @@ class BitsBack:
 
     def gaussian(self, y: np.ndarray, is_log_sigma: bool) -> tuple[np.ndarray, np.ndarray]:
         """What a network says of latents, means and then log sigma^2 or log sigma.     sums (N, 2 K) -> means, 1 / sigma (N, K)"""
+        to_mean, to_sigma = 2.0 ** (POSITION - self.at.sum), 2.0 ** (STEP - self.at.sum - (not is_log_sigma))
+        low, high = LOG_SIGMA[0] << STEP, LOG_SIGMA[1] << STEP
+        if cpu_backend() == "numba":
+            means, inverses = np.empty((2, len(y), y.shape[1] // 2), np.int64)
+            kernels.gaussian(y, to_mean, MEAN, to_sigma, low, high, self.inverses, means, inverses)
+            return means, inverses
         mean, second = y[:, : y.shape[1] // 2], y[:, y.shape[1] // 2 :]
-        mean = np.clip(np.floor(mean * 2.0 ** (POSITION - SUM) + 0.5), -MEAN, MEAN).astype(np.int64)
-        log_sigma = np.floor(second * 2.0 ** (STEP - SUM - (not is_log_sigma)) + 0.5)
-        log_sigma = np.clip(log_sigma, LOG_SIGMA[0] << STEP, LOG_SIGMA[1] << STEP).astype(np.int64)
-        return mean, self.inverses[(LOG_SIGMA[1] << STEP) - log_sigma]
+        mean = np.clip(np.floor(mean * to_mean + 0.5), -MEAN, MEAN).astype(np.int64)
+        log_sigma = np.clip(np.floor(second * to_sigma + 0.5), low, high).astype(np.int64)
+        return mean, self.inverses[high - log_sigma]
 
     def parameters(self, bins: np.ndarray) -> tuple[Any, ...]:
         """p(x | z) at the centres of the bins (N, K), as the coder of pixels takes it."""
-        z = np.floor(self.centres[bins] * 2.0 ** (ACTIVATION - POSITION) + 0.5)
-        return self.pixels.parameters(self.decoder(z))
+        return self.pixels.parameters(self.decoder(self.codes[bins]))
 
     def append(self, coder: Any, state: tuple, lows: np.ndarray, q: tuple, noise: np.ndarray, x: np.ndarray) -> None:
         """An image onto each message.     q: its posterior, means and 1 / sigma (B, K), noise (B, K), x (B, D)"""
@@ -131,15 +147,15 @@ class BitsBack:
         self.pixels.push(coder, state, self.parameters(bins), x)
         coder.push_uniform(*state, bins, self.latent_bits)
 
-    def take(self, coder: Any, state: tuple, noise: np.ndarray) -> Iterator[np.ndarray]:
-        """The inverse.  Yields x (B, D) after each of its steps, so that a message that ran out is seen before its numbers are used."""
-        bins, x = np.empty(noise.shape, np.int64), np.empty((len(noise), self.size), np.uint8)
+    def take(self, coder: Any, state: tuple, noise: np.ndarray, x: np.ndarray) -> Iterator[None]:
+        """The inverse, into x (B, D).  Yields after each step, so that a message that ran out is seen before its numbers are used."""
+        bins = np.empty(noise.shape, np.int64)
         coder.pop_uniform(*state, bins, self.latent_bits)
-        yield x
+        yield
         self.pixels.pop(coder, state, self.parameters(bins), x)
-        yield x
+        yield
         coder.push_latents(*state, *self.posterior(x), noise, self.edges, self.table, self.posterior_bits, 0, bins)
-        yield x
+        yield
 
     # --- images to blocks ---
 
@@ -246,18 +262,18 @@ class BitsBack:
         group, count = Group(heads, [block.words[:-2] for block, _ in items]), items[0][0].images
         if (heads < LOW).any():
             raise DataError(f"block {items[int((heads < LOW).argmax())][1]} has no state: the file was altered")
-        pixels = np.empty((len(items), count, self.size), np.uint8)
+        pixels, x = (np.empty((len(items), *shape, self.size), np.uint8) for shape in ((count,), ()))
         chunk = max(1, BLOCK // len(items))
         for t in reversed(range(count)):
             if t == count - 1 or t % chunk == chunk - 1:
                 noise = self._noise(items, t - t % chunk, chunk)
             group.make_room(self.latent)
             state = group.first(len(items))
-            for x in self.take(coder, state, noise[:, t % chunk]):
+            for _ in self.take(coder, state, noise[:, t % chunk], x):
                 if group.sizes.min() < 0:
                     number = items[int(group.sizes.argmin())][1]
                     raise DataError(f"block {number} ends before its images do: the file was cut or altered")
-                pixels[:, t] = x  # whole after the last step
+            pixels[:, t] = x
         for b, (block, number) in enumerate(items):
             rest, initial = group.words[b, : group.sizes[b]], initial_words(number, count * self.latent)
             # the initial bits come back last, those from the first that was touched on

@@ -36,7 +36,7 @@ import numpy as np
 from ..errors import DataError
 from .bit_swap import coder_of
 from .bits_back import LARGEST_BLOCK, ROOM, TOGETHER, BitsBack, Block
-from .portable import ACTIVATION, WEIGHT
+from .portable import FEWEST, MOST
 
 MAGIC = b"\x89MVL\r\n\x1a\n"
 VERSION = 1
@@ -47,7 +47,7 @@ FIXED, REST, ENTRY = struct.Struct("<8s8B"), struct.Struct("<IQI32sI"), struct.S
 @dataclass(frozen=True)
 class Header:
     likelihood: str
-    bits: tuple[int, int, int]  # of a latent, of the posterior, of a pixel
+    bits: tuple[int, int, int, int, int]  # of a latent, of the posterior, of a pixel; of weights and activations behind the point
     shape: tuple[int, ...]
     latent: int
     images: int
@@ -68,8 +68,8 @@ def pack(coder: BitsBack, blocks: list[Block]) -> bytes:
         coder.latent_bits,
         coder.posterior_bits,
         coder.pixel_bits,
-        WEIGHT,
-        ACTIVATION,
+        coder.at.weight,
+        coder.at.activation,
         len(coder.shape),
     )
     head += struct.pack(f"<{len(coder.shape)}I", *coder.shape) + REST.pack(coder.latent, images, block, coder.digest, len(blocks))
@@ -86,7 +86,7 @@ def read_header(data: bytes, name: str = "the file") -> Header:
     cut = f"{name} was cut short: it has {len(data)} bytes"
     if len(data) < FIXED.size or data[: len(MAGIC)] != MAGIC:
         raise DataError(f"{name} is no file of compressed images; name one that minivae compress wrote")
-    _, version, likelihood, *bits, weight, activation, axes = FIXED.unpack_from(data)
+    _, version, likelihood, *bits, axes = FIXED.unpack_from(data)
     if version != VERSION:
         raise DataError(f"{name} is of version {version}, and this minivae reads version {VERSION}; use the one that wrote it")
     at = FIXED.size
@@ -106,7 +106,7 @@ def read_header(data: bytes, name: str = "the file") -> Header:
     entries = [ENTRY.unpack_from(data, at + ENTRY.size * i) for i in range(count)]
     found = Header(
         LIKELIHOODS[likelihood] if likelihood < len(LIKELIHOODS) else str(likelihood),
-        (bits[0], bits[1], bits[2]),
+        tuple(bits),
         shape,
         latent,
         images,
@@ -116,13 +116,14 @@ def read_header(data: bytes, name: str = "the file") -> Header:
         tuple(c for _, c in entries),
         end + 4,
     )
-    _check(found, (weight, activation), len(data), name)
+    _check(found, len(data), name)
     return found
 
 
-def _check(header: Header, rounding: tuple[int, int], length: int, name: str) -> None:
+def _check(header: Header, length: int, name: str) -> None:
     """That the lengths fit together and to the file: nothing is allocated before."""
-    if header.likelihood not in LIKELIHOODS or rounding != (WEIGHT, ACTIVATION):
+    rounding = header.bits[3:]
+    if header.likelihood not in LIKELIHOODS or not all(FEWEST <= bits <= MOST for bits in rounding):
         raise DataError(
             f"{name} is for the likelihood {header.likelihood} and integers of 2^-{rounding[0]} and 2^-{rounding[1]}, which this minivae "
             "does not know; use the one that wrote it"
@@ -175,7 +176,7 @@ def check_model(coder: BitsBack, header: Header, name: str) -> None:
             f"{name} was made by a model of {_model(header.likelihood, header.shape, header.latent)}, and this one is of {_model(*own)}; "
             "name the run that it was made with"
         )
-    if (coder.latent_bits, coder.posterior_bits, coder.pixel_bits) != header.bits:
+    if (coder.latent_bits, coder.posterior_bits, coder.pixel_bits, coder.at.weight, coder.at.activation) != header.bits:
         raise DataError(f"{name} has precisions of {header.bits} bits, and the coder has others; make it by coder_for(model, header)")
     if coder.digest != header.digest:
         raise DataError(
@@ -192,7 +193,7 @@ def coder_for(model: Any, header: Header) -> BitsBack:
     """A coder of the model with the precisions of a file."""
     bits = header.bits
     if not (1 <= bits[0] <= 16 and bits[0] <= bits[1] <= 30 and 9 <= bits[2] <= 24):
-        raise DataError(f"the file's precisions are {bits[0]}, {bits[1]} and {bits[2]} bits, which no coder has: it was altered")
+        raise DataError(f"the file's precisions are {', '.join(map(str, bits))} bits, which no coder has: it was altered")
     return coder_of(model, *bits)
 
 

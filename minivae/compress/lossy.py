@@ -4,6 +4,11 @@ The encoder may compute as it likes, since what it found is in the file.  What a
 of the integers, from the functions of tables.py; the convolutions, whose sums of integers are exact (portable.py); GDN's inverse, by
 products, sums in a fixed order and square roots of float64, which IEEE 754 rounds in one way.
 
+A picture of any size is worked at in tiles, so that beside its pixels and its latents there is little in memory.  A tile is computed with
+REACH latents more on each side, and what these gave is cut off; what is left does not depend on tiles (of a convolution of 4 with stride
+2 and padding 1, the inputs [2a - 1, 2b + 1) make the outputs [a, b): after four of them [16a - 15, 16b + 15), less than a latent more on
+each side; backwards [16a, 16b) comes of [a - 1, b + 1)).  So tiles are no part of the format, and each reader chooses its own.
+
 The file, little-endian:
 
     bytes  what
@@ -20,6 +25,7 @@ import hashlib
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,7 +37,7 @@ from ..errors import DataError, ShapeError, UsageError
 from ..models.codec import GAIN, STRIDE
 from ..nn import evaluating
 from . import tables
-from .portable import ACTIVATION, LIMIT, SUM, conv_transpose
+from .portable import STANDARD, conv_transpose
 from .rans import Stack
 
 MAGIC = b"\x89MVP\r\n\x1a\n"
@@ -39,19 +45,27 @@ VERSION = 1
 HEAD = struct.Struct("<8sBII8sI")
 PRECISION = 16
 TAIL = 2.0**-20  # of a channel's density that has no symbols on either side: such latents are cut
+ACTIVATION, SUM, LIMIT = STANDARD.activation, STANDARD.sum, STANDARD.limit
 WIDEST = 1024  # integers on either side of 0 that a channel may have
 TOGETHER = 4096  # symbols that are pushed at once
-LARGEST = 1 << 24  # pixels
+CELLS = 1 << 16  # of the tables of those that are popped at once
+TILE = 512  # pixels a side that are worked at at once
+REACH = 1  # latents on each side of a tile that have a say in it
+LARGEST = 1 << 28  # pixels
 
 
 class LossyCoder:
     """A Codec as a writer and a reader of files.  Raises UsageError for weights that no integers stand for.
 
+    tile    pixels a side, a multiple of 16, that are worked at at once: what is in memory besides the picture grows with it, and the
+            files and pictures do not depend on it
     low     the least integer of each channel, (M,)
     slots   cumulative slots of each channel, of 2^16: symbol k of channel m is the integer low[m] + k
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, tile: int = TILE):
+        if tile < STRIDE or tile % STRIDE:
+            raise UsageError(f"LossyCoder: tile is {tile}; need a multiple of {STRIDE} pixels")
         lacks = [name for name in ("analysis", "up", "density") if not hasattr(model, name)]
         if lacks:
             raise UsageError(f"{type(model).__name__} has no {lacks[0]}, so it is no codec of photos; use a models.Codec")
@@ -65,9 +79,12 @@ class LossyCoder:
             for a in arrays:
                 digest.update(repr(a.shape).encode() + a.astype("<f8").tobytes())
         self.digest = digest.digest()[:8]
+        self.tile = tile
+        slack = 2.0**-15  # bits a symbol: rANS rounds a state above 2^32 down by less than 2^16, of which log2 is less
+        self.least = sum(PRECISION - math.log2(int(np.diff(table).max())) - slack for table in self.slots)  # bits of a place
 
     def latents(self, picture: Any) -> np.ndarray:
-        """The integers of a picture, filled up to whole 16s by its edge.     (H, W, C) uint8 -> (h, w, M) int64
+        """The integers of a picture, filled up to whole 16s by its edge.     (H, W, C) uint8 -> (h, w, M) int16
 
         Raises ShapeError, DataError."""
         picture = np.asarray(picture)
@@ -76,21 +93,36 @@ class LossyCoder:
         height, width = picture.shape[:2]
         if height * width > LARGEST:
             raise DataError(f"a picture of {height}x{width} has more than {LARGEST:,} pixels; cut it into several")
-        x = np.pad(picture, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge")
+        h, w = -(-height // STRIDE), -(-width // STRIDE)
+        last = self.low + np.array([len(table) - 2 for table in self.slots])
+        latents = np.empty((h, w, self.latent), np.int16)
+        for part, wide in tiles(h, w, self.tile // STRIDE):
+            x = picture[scaled(wide, STRIDE)]
+            y = self.analysis(np.pad(x, (*((0, -n % STRIDE) for n in x.shape[:2]), (0, 0)), mode="edge"))
+            if not np.isfinite(y).all():
+                raise DataError(f"the latents of a picture of {height}x{width} are not finite; use an earlier checkpoint")
+            latents[part] = np.clip(np.rint(y[within(part, wide)]), self.low, last)
+        return latents
+
+    def analysis(self, x: np.ndarray) -> np.ndarray:
+        """The model's, of one picture.     (16 h, 16 w, C) uint8 -> (h, w, M) floats"""
         own = self.model.parameters()[0].data
         with no_grad(), evaluating(self.model):
-            y = self.model.analysis(to_device((x[None] / np.float32(255)).astype(own.dtype), "cpu" if xp(own) is np else "cuda")).numpy()
-        if not np.isfinite(y).all():
-            raise DataError(f"the latents of a picture of {height}x{width} are not finite; use an earlier checkpoint")
-        last = self.low + np.array([len(table) - 2 for table in self.slots])
-        return np.clip(np.rint(y[0]), self.low, last).astype(np.int64)
+            scaled_x = (x[None] / np.float32(255)).astype(own.dtype)
+            return self.model.analysis(to_device(scaled_x, "cpu" if xp(own) is np else "cuda")).numpy()[0]
 
     def picture(self, latents: np.ndarray) -> np.ndarray:
         """What the latents say, the same bytes on every machine.     (h, w, M) integers -> (16 h, 16 w, C) uint8"""
-        a = np.asarray(latents, np.float64)[None] * (2.0**ACTIVATION / GAIN)  # exact: GAIN is a power of 2
-        for layer in self.layers:
-            a = layer(a)
-        return np.clip(np.floor(a[0] * (255 * 2.0**-SUM) + 0.5), 0, 255).astype(np.uint8)
+        latents = np.asarray(latents)
+        h, w = latents.shape[:2]
+        picture = np.empty((h * STRIDE, w * STRIDE, self.channels), np.uint8)
+        for part, wide in tiles(h, w, self.tile // STRIDE):
+            a = latents[wide].astype(np.float64)[None] * (2.0**ACTIVATION / GAIN)  # exact: GAIN is a power of 2
+            for layer in self.layers:
+                a = layer(a)
+            inner = a[0][scaled(within(part, wide), STRIDE)]
+            picture[scaled(part, STRIDE)] = np.clip(np.floor(inner * (255 * 2.0**-SUM) + 0.5), 0, 255)
+        return picture
 
     def compress(self, picture: Any) -> bytes:
         """(H, W, C) uint8 -> the file"""
@@ -116,11 +148,14 @@ class LossyCoder:
         stack = Stack(np.frombuffer(body, "<u4", (len(body) - 8) // 4), lanes=1)
         stack.heads = np.frombuffer(body, "<u8", 1, len(body) - 8).astype(np.uint64)
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        y = np.empty((h * w, self.latent), np.int64)
+        if h * w * self.least > 8 * len(body):  # told before there is memory for them
+            raise DataError(f"{name} has {len(body):,} bytes, too few for {height}x{width} pixels: it was altered")
+        y = np.empty((h * w, self.latent), np.int16)
         try:
             for m in reversed(range(self.latent)):
-                for i in reversed(range(0, h * w, TOGETHER)):
-                    rows = min(TOGETHER, h * w - i)
+                together = CELLS // len(self.slots[m])
+                for i in reversed(range(0, h * w, together)):
+                    rows = min(together, h * w - i)
                     table = np.broadcast_to(self.slots[m], (rows, len(self.slots[m])))
                     y[i : i + rows, m] = stack.pop(table, PRECISION) + self.low[m]
         except DataError as error:
@@ -128,6 +163,31 @@ class LossyCoder:
         if stack.size or int(stack.heads[0]) != 1 << 32:
             raise DataError(f"{name} says more than its {height}x{width} pixels need: it was altered")
         return self.picture(y.reshape(h, w, self.latent))[:height, :width]
+
+
+Box = tuple[slice, slice]
+
+
+def tiles(h: int, w: int, side: int) -> Iterator[tuple[Box, Box]]:
+    """(a tile, the same with what has a say in it) of h x w latents, row by row."""
+    for i in range(0, h, side):
+        for j in range(0, w, side):
+            ends = min(i + side, h), min(j + side, w)
+            yield (
+                (slice(i, ends[0]), slice(j, ends[1])),
+                (slice(max(i - REACH, 0), min(ends[0] + REACH, h)), slice(max(j - REACH, 0), min(ends[1] + REACH, w))),
+            )
+
+
+def within(part: Box, wide: Box) -> Box:
+    """Where a tile is in its wider one."""
+    i, j = (slice(inner.start - outer.start, inner.stop - outer.start) for inner, outer in zip(part, wide, strict=True))
+    return i, j
+
+
+def scaled(box: Box, factor: int) -> Box:
+    i, j = (slice(part.start * factor, part.stop * factor) for part in box)
+    return i, j
 
 
 def checksum(height: int, width: int, digest: bytes, body: bytes) -> int:

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import cpu_backend
 from ..errors import DataError
+from ..kernels.cpu import bits_back as kernels
 from ..models.likelihoods import NARROWEST
-from .portable import ACTIVATION, SUM
+from .portable import STANDARD, Precision
 from .tables import POSITION, STEP, bernoulli_table, exp_table, logistic_table
 
 LOGIT = 16  # beyond +-16 a pixel has one slot of 2^16 less than all
@@ -15,16 +17,16 @@ LOG_SCALE = (round(NARROWEST * 2**STEP), 4 << STEP)  # of a logistic, in steps o
 LOGISTIC_MEAN = 8 << POSITION
 
 
-def steps(y: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Sums as places in a table, cut at its ends."""
-    return np.clip(np.floor(y * 2.0 ** (STEP - SUM) + 0.5), low, high).astype(np.int64)
+def steps(y: np.ndarray, bits: int, low: int, high: int) -> np.ndarray:
+    """Sums of 2^-bits as places in a table, cut at its ends."""
+    return np.clip(np.floor(y * 2.0 ** (STEP - bits) + 0.5), low, high).astype(np.int64)
 
 
 class Bernoulli:
     """Pixels 0 and 255, by their logits."""
 
-    def __init__(self, bits: int):
-        self.bits = bits
+    def __init__(self, bits: int, at: Precision = STANDARD):
+        self.bits, self.at = bits, at
         self.ones = bernoulli_table(LOGIT, bits)
         self.tables = [self.ones]
 
@@ -42,12 +44,16 @@ class Bernoulli:
         return pixels * np.uint8(255)
 
     def inputs(self, pixels: np.ndarray) -> np.ndarray:
-        """What the encoder takes, integers of 2^-ACTIVATION."""
-        return pixels * 2.0**ACTIVATION
+        """What the encoder takes, integers of 2^-activation."""
+        return pixels * 2.0**self.at.activation
 
     def parameters(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        logits = y.reshape(len(y), -1)
-        return (self.ones[steps(logits, -LOGIT << STEP, LOGIT << STEP) + (LOGIT << STEP)],)
+        logits, end = y.reshape(len(y), -1), LOGIT << STEP
+        if cpu_backend() != "numba":
+            return (self.ones[steps(logits, self.at.sum, -end, end) + end],)
+        found = np.empty(logits.shape, np.int64)
+        kernels.places(logits.reshape(-1), 2.0 ** (STEP - self.at.sum), -end, end, self.ones, found.reshape(-1))
+        return (found,)
 
     def push(self, coder: Any, state: tuple, parameters: tuple, pixels: np.ndarray) -> None:
         coder.push_binary(*state, *parameters, self.bits, pixels)
@@ -62,8 +68,8 @@ class Levels:
     kind = 0
     table = np.zeros(2, np.int64)
 
-    def __init__(self, bits: int):
-        self.bits = bits
+    def __init__(self, bits: int, at: Precision = STANDARD):
+        self.bits, self.at = bits, at
         self.tables: list[np.ndarray] = []
 
     def of_images(self, images: np.ndarray) -> np.ndarray:
@@ -73,8 +79,8 @@ class Levels:
         return pixels
 
     def inputs(self, pixels: np.ndarray) -> np.ndarray:
-        """k / 255 to the nearest 2^-ACTIVATION."""
-        return np.floor(pixels * (2.0 ** (ACTIVATION + 1) / 510) + 0.5)
+        """k / 255 to the nearest 2^-activation."""
+        return np.floor(pixels * (2.0 ** (self.at.activation + 1) / 510) + 0.5)
 
     def halves(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The two numbers of each pixel.     (N, ..., 2 C) -> (N, D), (N, D)"""
@@ -89,30 +95,30 @@ class Levels:
 
 
 class BetaBinomial(Levels):
-    def __init__(self, bits: int):
-        super().__init__(bits)
+    def __init__(self, bits: int, at: Precision = STANDARD):
+        super().__init__(bits, at)
         self.shapes = exp_table(-LOG_SHAPE, LOG_SHAPE)
         self.tables = [self.shapes]
 
     def parameters(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
         end = LOG_SHAPE << STEP
         first, second = self.halves(y)
-        return self.shapes[steps(first, -end, end) + end], self.shapes[steps(second, -end, end) + end]
+        return self.shapes[steps(first, self.at.sum, -end, end) + end], self.shapes[steps(second, self.at.sum, -end, end) + end]
 
 
 class DiscretizedLogistic(Levels):
     kind = 1
 
-    def __init__(self, bits: int):
-        super().__init__(bits)
+    def __init__(self, bits: int, at: Precision = STANDARD):
+        super().__init__(bits, at)
         self.table = logistic_table()
         self.inverses = exp_table(-(LOG_SCALE[1] >> STEP), 9, POSITION)
         self.tables = [self.table, self.inverses]
 
     def parameters(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
         mean, log_scale = self.halves(y)
-        mean = np.clip(np.floor(mean * 2.0 ** (POSITION - SUM) + 0.5), -LOGISTIC_MEAN, LOGISTIC_MEAN).astype(np.int64)
-        return mean, self.inverses[LOG_SCALE[1] - steps(log_scale, *LOG_SCALE)]
+        mean = np.clip(np.floor(mean * 2.0 ** (POSITION - self.at.sum) + 0.5), -LOGISTIC_MEAN, LOGISTIC_MEAN).astype(np.int64)
+        return mean, self.inverses[LOG_SCALE[1] - steps(log_scale, self.at.sum, *LOG_SCALE)]
 
 
 PIXELS: dict[str, Any] = {"bernoulli": Bernoulli, "beta_binomial": BetaBinomial, "discretized_logistic": DiscretizedLogistic}

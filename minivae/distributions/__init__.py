@@ -17,8 +17,8 @@ from .flows import Coupling, Flow, Planar
 from .gaussian import Gaussian, StandardGaussian
 from .kl import Estimate, kl, kl_at, kl_monte_carlo, kl_terms, kl_terms_at, register_kl, register_kl_at, sample_and_kl
 from .laplace import Laplace
-from .mixture import GaussianMixture
-from .noisy_levels import NoisyLevels
+from .mixture import GaussianMixture, WeightedMixture
+from .noisy_levels import NoisyLevels, level_moments
 
 __all__ = [
     "Autoregressive",
@@ -39,11 +39,13 @@ __all__ = [
     "NoisyLevels",
     "Planar",
     "StandardGaussian",
+    "WeightedMixture",
     "kl",
     "kl_at",
     "kl_monte_carlo",
     "kl_terms",
     "kl_terms_at",
+    "level_moments",
     "register_kl",
     "register_kl_at",
     "sample_and_kl",

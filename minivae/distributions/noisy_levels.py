@@ -3,10 +3,13 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..backend import xp
 from ..engine import Tensor, constant_of
 from ..errors import UsageError
+from ..kernels.cpu import levels as kernels
 from .base import Value, data_of, event_sum
 from .levels import LEVELS, Levels
 
@@ -59,3 +62,18 @@ def around(mean: Any, near: int, levels: int) -> Any:
 
 def outside(numbers: Any, levels: int) -> Any:
     return (numbers < 0) | (numbers > levels - 1)
+
+
+def level_moments(z: Any, a: Any, s: Any, log_frequency: Any) -> tuple[Any, Any]:
+    """E[y] and Var[y] given z = a y + s noise, for y = 2 k / (L - 1) - 1 with p(k) = e^log_frequency: what a pixel's noisy value tells of
+    it by itself.     (N, D), two (N,), (L,) -> two (N, D)"""
+    module = xp(z)
+    if module is np and z.dtype == np.float32:
+        return kernels.level_moments(z, a, s, log_frequency)
+    values = module.linspace(-1, 1, len(log_frequency)).astype(z.dtype)
+    off = values - (z / a[:, None])[..., None]  # (N, D, L)
+    logits = log_frequency - 0.5 * module.square(off * (a / s)[:, None, None])
+    p = module.exp(logits - logits.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    mean = (p * values).sum(axis=-1)
+    return mean, (p * module.square(values - mean[..., None])).sum(axis=-1)

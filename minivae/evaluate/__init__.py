@@ -8,6 +8,7 @@ from .disentanglement import DCI, dci, mig, mutual_information, sap
 from .finite import best_noise
 from .gaps import Gaps, best_gaussian, inference_gaps
 from .interventions import beta_vae_score, factor_vae_score
+from .layers import LayerCosts, layer_costs
 from .likelihood import log_likelihood, log_likelihoods
 from .neighbours import nearest, precision_coverage
 from .quality import Likeness, frechet_distance, likeness, mode_count, sharpness, stacked
@@ -21,6 +22,7 @@ __all__ = [
     "Auroc",
     "Gaps",
     "GaussianImages",
+    "LayerCosts",
     "Likeness",
     "Readings",
     "Role",
@@ -39,6 +41,7 @@ __all__ = [
     "factor_vae_score",
     "frechet_distance",
     "inference_gaps",
+    "layer_costs",
     "likeness",
     "log_likelihood",
     "log_likelihoods",

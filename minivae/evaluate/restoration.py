@@ -7,16 +7,20 @@ import numpy as np
 from ..errors import ShapeError, UsageError
 from .neighbours import distances
 
+PART = 1 << 20  # pixels that are compared at once
+
 
 def psnr(restored: Any, truth: Any, peak: float = 1.0) -> float:
     """10 log10 peak^2 / MSE, decibels, the MSE over all pixels of all images: not the mean of each image's PSNR, which is larger, and
     infinite where one image is exact.     (N, ...), (N, ...)
 
     Raises ShapeError."""
-    restored, truth = np.asarray(restored, np.float64), np.asarray(truth, np.float64)
+    restored, truth = np.asarray(restored), np.asarray(truth)
     if restored.shape != truth.shape or not truth.size:
         raise ShapeError(f"psnr: restored is {restored.shape}, truth {truth.shape}; need equal shapes")
-    error = float(((restored - truth) ** 2).mean())
+    a, b = restored.reshape(-1), truth.reshape(-1)
+    parts = range(0, a.size, PART)  # a large picture's squares are not in memory all at once
+    error = sum(float(((a[i : i + PART].astype(np.float64) - b[i : i + PART]) ** 2).sum()) for i in parts) / a.size
     return float("inf") if error == 0 else 10 * np.log10(peak**2 / error)
 
 

@@ -12,14 +12,16 @@ from .ae import AE
 from .classifier import Classifier
 from .codec import Codec, Factorized
 from .cvae import CVAE, PRIORS
-from .diffusion import Diffusion
+from .diffusion import Diffusion, level_frequencies
 from .flow import FLOWS, FlowVAE
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
 from .likelihoods import LIKELIHOODS
 from .m2 import M2
+from .mixture_cvae import MixtureCVAE
 from .networks import ARCHITECTURES, critic
 from .pretrained import EncoderClassifier
+from .residual_gru import ProgressiveCodec
 from .vae import HEADS, VAE
 from .vamp import VampVAE
 from .vq import VQVAE, Codebook, perplexity
@@ -47,6 +49,8 @@ __all__ = [
     "Factorized",
     "FlowVAE",
     "HierarchicalVAE",
+    "MixtureCVAE",
+    "ProgressiveCodec",
     "VampVAE",
     "active_units",
     "activity",
@@ -56,6 +60,7 @@ __all__ = [
     "critic",
     "describe",
     "lerp",
+    "level_frequencies",
     "perplexity",
     "slerp",
     "traversal",

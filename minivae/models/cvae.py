@@ -80,6 +80,14 @@ class CVAE(VAE):
         known.c = constant_of(condition_rows, c, self.condition_size, own.dtype)
         return known
 
+    def part(self, at: slice) -> "CVAE":
+        """The model of some of the images of which c is known."""
+        if self.c is None or len(self.c) == 1:
+            return self
+        some = copy(self)
+        some.c = self.c[at]
+        return some
+
     @property
     def prior(self) -> Any:
         """p(z | c)"""

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import xp
-from ..distributions import Distribution, Gaussian, NoisyLevels
+from ..backend import to_device, xp
+from ..distributions import Distribution, Gaussian, NoisyLevels, level_moments
 from ..engine import Tensor, constant_of, no_grad
 from ..errors import ShapeError, UsageError
 from ..nn import Average, FilmMLP, Module, UNet
 from ..random import Stream
+from .networks import arguments_of
 
 ARCHITECTURES = ("dense", "unet")
 FOURIER = (6, 7)  # waves of 2^n pi that the network sees a pixel by: at little noise what matters are its last digits
@@ -36,8 +37,11 @@ class Diffusion(Module):
     detail        d: where the noise is larger, the network guesses x as a whole; where it is smaller, what to change of z_t.  By default
                   0.1 for pixels, whose edges are sharp, and 1 for numbers, where F is the "v" of other programs
     low, high     g at t = 0 and at t = 1: the log of noise over signal, and minus the log of the signal-to-noise ratio
+    frequencies   how often each level occurs, `level_frequencies(images, levels)`: the network then starts from what a pixel's noisy value
+                  tells of it by itself, instead of what it would if pixels were Gaussian, and says what its surroundings add
     """
 
+    buffers: tuple[str, ...] = ()
     looked_at = 0  # samples that the alarm for mode collapse may ask for: each is a hundred passes
     top = 0
 
@@ -54,6 +58,7 @@ class Diffusion(Module):
         low: float = -13.3,
         high: float = 5.0,
         detail: float | None = None,
+        frequencies: Sequence[float] | None = None,
     ):
         self.image_shape = tuple(int(n) for n in image_shape)
         self.levels = (256 if len(self.image_shape) == 3 else 0) if levels is None else levels
@@ -72,7 +77,16 @@ class Diffusion(Module):
         self.latent = math.prod(self.image_shape)  # z_0 has as many numbers as x
         self.hidden = tuple((256, 256, 256) if hidden is None else hidden) if arch == "dense" else ()
         self.channels = tuple((16, 32, 64) if channels is None else channels) if arch == "unet" else ()
-        seen = 1 + (2 * len(FOURIER) if self.levels else 0)  # numbers for each number of z
+        self.log_frequency: Any = None
+        if frequencies is not None:
+            given = np.asarray(frequencies, np.float64)
+            if not self.levels or given.shape != (self.levels,) or not (np.isfinite(given).all() and given.min() > 0):
+                raise UsageError(
+                    f"Diffusion: frequencies are {given.shape}, the least {given.min(initial=1):g}, for {self.levels} levels; "
+                    "need a positive number for each level"
+                )
+            self.log_frequency, self.buffers = np.log(given / given.sum()).astype(np.float32), ("log_frequency",)
+        seen = 3 if self.log_frequency is not None else 1 + (2 * len(FOURIER) if self.levels else 0)  # numbers for each number of z
         self.net: Any
         if arch == "dense":
             self.net = FilmMLP(seen * self.latent, self.latent, rng, self.hidden)
@@ -83,9 +97,9 @@ class Diffusion(Module):
 
     def config(self) -> dict[str, Any]:
         """The arguments that build this architecture again."""
-        own = ("arch", "levels", "steps", "eta", "low", "high", "detail")
-        lists = {name: list(getattr(self, name)) for name in ("image_shape", "hidden", "channels")}
-        return lists | {name: getattr(self, name) for name in own}
+        own = ("image_shape", "hidden", "channels", "arch", "levels", "steps", "eta", "low", "high", "detail")
+        alone = None if self.log_frequency is None else np.exp(to_device(self.log_frequency, "cpu").astype(float)).tolist()
+        return arguments_of(self, *own) | {"frequencies": alone}
 
     def gamma(self, t: Any) -> Any:
         """log s^2 / a^2 at time t, linear."""
@@ -94,14 +108,21 @@ class Diffusion(Module):
     def noise(self, z: Any, t: Any) -> Any:
         """eps(z_t, t) = (z_t - a x) / s, the noise in z_t, with the guess x = z_t / a d^2 / (r^2 + d^2) + F r / (r^2 + d^2)^1/2 by what the
         network says, F; r = s / a is the noise, and d the `detail`.  By the weights while training, by their average afterwards.
-        z (N, D), t (N,) -> (N, D)        after T. Karras et al., "Elucidating the design space of diffusion models", 2022, eq. 7"""
+        z (N, D), t (N,) -> (N, D)        after T. Karras et al., "Elucidating the design space of diffusion models", 2022, eq. 7
+
+        With `frequencies`, x = m + c F, by m = E[x | z_t] of each pixel by itself and about its standard deviation, c: see by_itself."""
         net = self.net if self.training else self.average
-        h = constant_of(with_waves, z.data if isinstance(z, Tensor) else z, FOURIER) if self.levels else z
+        data = z.data if isinstance(z, Tensor) else z
+        if self.log_frequency is not None:
+            alone = constant_of(by_itself, data, t, self.low, self.high, self.log_frequency).data
+            h, of_z, of_f = (constant_of(part, data, alone, which) for which in range(3))
+        else:
+            h = constant_of(with_waves, data, FOURIER) if self.levels else z
+            of_z, of_f = (constant_of(shares, t, self.low, self.high, self.detail, which) for which in (0, 1))  # (N, 1)
+            of_z = ops.multiply(z, of_z)
         if self.arch == "unet":
             h = ops.reshape(h, (len(z), *self.image_shape[:2], -1))
-        f = ops.reshape(net(h, t), (len(z), self.latent))
-        of_z, of_f = (constant_of(shares, t, self.low, self.high, self.detail, which) for which in (0, 1))  # (N, 1)
-        return ops.multiply(z, of_z) - f * of_f
+        return of_z - ops.reshape(net(h, t), (len(z), self.latent)) * of_f
 
     def to_code(self, x: Any) -> Any:
         """What z_t is the noisy version of: pixels from -1 to 1, other numbers as they are.     (N, *image_shape) -> (N, D)"""
@@ -144,6 +165,40 @@ def shares(t: Any, low: float, high: float, detail: float, which: int) -> Any:
     if which == 0:
         return (module.exp(0.5 * module.logaddexp(0, -g)) / (1 + detail**2 * module.exp(-g))).astype(t.dtype)
     return ((module.exp(g) + detail**2) ** -0.5).astype(t.dtype)
+
+
+LEAST = 0.1  # of a Gaussian pixel's standard deviation: what c is at least, so that a network may overrule what is all but sure
+
+
+def by_itself(z: Any, t: Any, low: float, high: float, log_frequency: Any) -> Any:
+    """What z_t tells of each pixel without the others:  m = E[x | z_t];  u = c / (that of a Gaussian pixel of the same variance V), where
+    c^2 = Var[x | z_t] + (LEAST r)^2 V / (V + r^2);  (z_t - a m) / s;  and a c / s.     (N, D), (N,) -> (4, N, D)"""
+    module = xp(z)
+    g = low + (high - low) * t.astype(np.float64)
+    a, s = (module.exp(-0.5 * module.logaddexp(0, sign * g)).astype(z.dtype)[:, None] for sign in (1, -1))
+    mean, variance = level_moments(z, a[:, 0], s[:, 0], log_frequency)
+    values = module.linspace(-1, 1, len(log_frequency))
+    p = module.exp(log_frequency.astype(np.float64))
+    whole = (p * module.square(values - (p * values).sum())).sum()
+    gauss = (module.sqrt(whole / (whole + module.exp(g))))[:, None].astype(z.dtype)  # times r: its standard deviation
+    c = module.sqrt(module.square(variance**0.5 * (a / s)) + module.square(z.dtype.type(LEAST) * gauss))  # times a / s
+    return module.stack([mean, c / gauss, (z - a * mean) / s, c]).astype(z.dtype)
+
+
+def part(z: Any, alone: Any, which: int) -> Any:
+    """What of `by_itself` the network sees, z beside it, what it starts from, and what its word is multiplied with."""
+    if which:
+        return alone[1 + which].copy()
+    module = xp(z)
+    return module.stack([z, alone[0], alone[1]], axis=-1).reshape(len(z), -1)
+
+
+def level_frequencies(images: Any, levels: int = 256) -> list[float]:
+    """The share of pixels at each level, one more counted of each, so that none is impossible.     bytes or [0, 1] -> (levels,)"""
+    k = np.asarray(images)
+    k = k if k.dtype == np.uint8 else np.rint(k * (levels - 1)).astype(int)
+    counts = np.bincount(k.reshape(-1), minlength=levels) + 1.0
+    return [float(n) for n in counts / counts.sum()]
 
 
 def with_waves(z: Any, powers: Sequence[int]) -> Any:

@@ -14,7 +14,7 @@ from ..distributions import Delta, StandardGaussian
 from ..errors import ShapeError, UsageError
 from ..nn import Average, Module, Sequential, SpectralNorm
 from ..random import Stream
-from .networks import networks
+from .networks import arguments_of, as_they_were, in_rows, networks
 
 HIDDEN: dict[str, tuple[int, ...]] = {"dense": (512, 256), "conv": ()}  # by default
 SLOPE = 0.2  # of the critic's leaky relu below 0
@@ -60,24 +60,15 @@ class GAN(Module):
 
     def config(self) -> dict[str, Any]:
         """The arguments that build this architecture again: GAN(**config, rng=...)."""
-        return {
-            "image_shape": list(self.image_shape),
-            "latent": self.latent,
-            "arch": self.arch,
-            "hidden": list(self.hidden),
-            "channels": list(self.channels),
-            "activation": self.activation,
-        }
+        return arguments_of(self, "image_shape", "latent", "arch", "hidden", "channels", "activation")
 
     def decode(self, z: Any) -> Delta:
         """The image of each z: by the weights while training, by their average afterwards.     z (..., K) -> (..., *image_shape)"""
         if z.shape[-1] != self.latent:
             raise ShapeError(f"GAN.decode: z is {tuple(z.shape)}, the model has {self.latent} latents; need (..., {self.latent})")
-        lead = tuple(z.shape[:-1])
-        rows = z if len(lead) == 1 else ops.reshape(z, (int(np.prod(lead)), self.latent))
-        x = (self.net if self.training else self.average)(rows)
+        x = (self.net if self.training else self.average)(in_rows(z))
         x = ops.sigmoid(x) if len(self.image_shape) == 3 else x
-        return Delta(x if len(lead) == 1 else ops.reshape(x, (*lead, *self.image_shape)), event_ndim=len(self.image_shape))
+        return Delta(as_they_were(x, z.shape[:-1]), event_ndim=len(self.image_shape))
 
     def critic(self, rng: Stream, pack: int = 1, spectral: bool = False) -> Sequential:
         """Who tells real from made, the mirror image of the generator with leaky relus: large for what looks real.

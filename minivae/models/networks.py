@@ -142,6 +142,22 @@ def halvings(size: Sequence[int], stages: int | None) -> list[tuple[int, int]]:
     return sizes
 
 
+def in_rows(z: Any) -> Any:
+    """(..., K) -> (N, K), as networks take codes."""
+    return z if z.ndim == 2 else ops.reshape(z, (math.prod(z.shape[:-1]), z.shape[-1]))
+
+
+def as_they_were(h: Any, lead: Sequence[int]) -> Any:
+    """What a network makes of `in_rows`, with the axes that the codes had.     (N, ...) -> (*lead, ...)"""
+    return h if len(lead) == 1 else ops.reshape(h, (*lead, *h.shape[1:]))
+
+
+def arguments_of(model: Any, *names: str) -> dict[str, Any]:
+    """A model's attributes of these names, for its config: tuples as lists, as JSON has them."""
+    values = {name: getattr(model, name) for name in names}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
 def mlp(widths: Sequence[int], rng: Stream, activation: str) -> Sequential:
     """Dense layers between these widths, an activation after each but the last.     (..., widths[0]) -> (..., widths[-1])"""
     last = len(widths) - 2

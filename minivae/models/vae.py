@@ -11,7 +11,6 @@ The other models are this one with another story for z.  What objectives, infere
 and, where it has a condition c, model.condition(c), the model of data of which c is known.  All else is derived from these.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ from ..errors import ShapeError, UsageError
 from ..nn import Module
 from ..random import Stream
 from .likelihoods import LIKELIHOODS
-from .networks import ARCHITECTURES, networks
+from .networks import ARCHITECTURES, arguments_of, as_they_were, in_rows, networks
 
 HEADS = ("logvar", "log_sigma")
 
@@ -111,16 +110,7 @@ class VAE(Module):
 
     def config(self) -> dict[str, Any]:
         """The arguments that build this architecture again: VAE(**config, rng=...)."""
-        return {
-            "image_shape": list(self.image_shape),
-            "latent": self.latent,
-            "arch": self.arch,
-            "hidden": list(self.hidden),
-            "channels": list(self.channels),
-            "activation": self.activation,
-            "likelihood": self.likelihood,
-            "head": self.head,
-        }
+        return arguments_of(self, "image_shape", "latent", "arch", "hidden", "channels", "activation", "likelihood", "head")
 
     def encode(self, x: Any) -> Any:
         """q(z | x).     x (N, *image_shape), pixels in [0, 1] -> mean and logvar (N, K)"""
@@ -140,15 +130,13 @@ class VAE(Module):
     def decode(self, z: Any) -> Any:
         """p(x | z), a distribution over images.     z (..., K) -> parameters (..., *image_shape)"""
         code = self.decoder_input(z)
-        lead, ndim = code.shape[:-1], len(self.image_shape)
-        rows = code if len(lead) == 1 else ops.reshape(code, (math.prod(lead), code.shape[-1]))
+        rows = in_rows(code)
         h = self.decoder(rows)
         likelihood = LIKELIHOODS[self.likelihood]
         pixels = (*self.image_shape[:-1], likelihood.numbers * self.image_shape[-1])
         if h.shape != (len(rows), *pixels):
             raise ShapeError(f"VAE: the decoder gives {h.shape} for {len(rows)} codes; need {(len(rows), *pixels)}")
-        h = h if len(lead) == 1 else ops.reshape(h, (*lead, *pixels))
-        return likelihood.of(h, getattr(self, "log_scale", None), ndim)
+        return likelihood.of(as_they_were(h, code.shape[:-1]), getattr(self, "log_scale", None), len(self.image_shape))
 
     def decoder_input(self, z: Any) -> Any:
         """What of z the decoder takes.     (..., K) -> (..., inputs)"""

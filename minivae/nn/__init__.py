@@ -17,7 +17,7 @@ from .layers import (
     Sequential,
 )
 from .module import Module, evaluating, uniform_init
-from .recurrent import GRU, LSTM
+from .recurrent import GRU, LSTM, ConvGRU
 from .spectral import SpectralNorm
 from .unet import Film, FilmMLP, GroupNorm, ResidualBlock, TimeEmbedding, UNet
 
@@ -31,6 +31,7 @@ __all__ = [
     "Average",
     "BatchNorm",
     "Conv2d",
+    "ConvGRU",
     "ConvTranspose2d",
     "Dense",
     "Dropout",

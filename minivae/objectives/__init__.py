@@ -14,6 +14,7 @@ from .free_bits import FreeBits
 from .gan import Gan
 from .iwae import Iwae, iwae
 from .m2 import SemiSupervised
+from .progressive import Progressive
 from .rate_distortion import RateDistortion
 from .tc import Parts, TotalCorrelation, minibatch_parts
 from .vaegan import VaeGan
@@ -33,6 +34,7 @@ __all__ = [
     "Objective",
     "Parts",
     "Progress",
+    "Progressive",
     "RateDistortion",
     "SemiSupervised",
     "Terms",

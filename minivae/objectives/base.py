@@ -164,4 +164,10 @@ def weighted(weight: Any, term: Tensor) -> Tensor:
     return term if type(weight) is float and weight == 1 else term * weight
 
 
+def occasionally(turns: Sequence[tuple[str, ...]], every: int, occasion: str = "penalty") -> list[tuple[str, ...]]:
+    """The turns again and again, with the occasion in the first and in each `every`-th after it."""
+    steps = range(math.lcm(len(turns), every))
+    return [(*turns[i % len(turns)], *([occasion] if i % every == 0 else [])) for i in steps]
+
+
 WARMUP = "beta rises from 0 over so many epochs"

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from .. import ops
 from ..backend import xp
@@ -41,21 +41,35 @@ class NoisePrediction(Objective):
     def losses(self, players, batch, rng, progress):
         model = players["model"]
         model.move_average(self.ema)
-        x, y = batch.x, constant_of(model.to_code, batch.x).data
-        t = constant_of(spread, rng.uniform((1,), like=x), len(x), self.layers).data
-        noise = rng.normal(y.shape, like=x)
-        z = constant_of(noisy, y, noise, t, model.low, model.high).data
-        squares = ops.square(model.noise(z, t) - noise).sum(axis=1)
-        weight = self.layers / 2 * math.expm1((model.high - model.low) / self.layers)
-        top = constant_of(prior_kl, y, model.high)
-        z_0 = constant_of(noisy, y, rng.normal(y.shape, like=x), constant_of(zeros, t).data, model.low, model.high)
-        reconstruction = -model.decode(z_0).log_prob(x)
-        kl = squares * weight + top
-        loss = (kl + reconstruction).mean() if self.goal == "bound" else squares.mean()
+        found = terms(model, batch.x, rng, self.layers)
+        kl, reconstruction = found.squares * found.weight + found.top, found.reconstruction
+        loss = (kl + reconstruction).mean() if self.goal == "bound" else found.squares.mean()
         return {"model": loss}, {"reconstruction": reconstruction, "kl": kl}
 
     def summary(self, measures):
         return f"= {measures['reconstruction']:.2f} + {measures['kl']:.2f}" if self.goal == "bound" else f"bound {bound_of(measures):.2f}"
+
+
+class Terms(NamedTuple):
+    """Of each image: what the bound is made of, in nats."""
+
+    t: Any  # (N,) the time of the layer that was drawn
+    squares: Any  # (N,) |noise - eps(z_t, t)|^2
+    weight: float  # times which they are an estimate of the sum over all layers
+    top: Any  # (N,) KL of the last layer
+    reconstruction: Any  # (N,) -log p(x | z_0)
+
+
+def terms(model: Any, x: Any, rng: Any, layers: int) -> Terms:
+    """One layer an image, the layers of a batch spread evenly.     x (N, *image_shape)"""
+    y = constant_of(model.to_code, x).data
+    t = constant_of(spread, rng.uniform((1,), like=x), len(x), layers).data
+    noise = rng.normal(y.shape, like=x)
+    z = constant_of(noisy, y, noise, t, model.low, model.high).data
+    squares = ops.square(model.noise(z, t) - noise).sum(axis=1)
+    weight = layers / 2 * math.expm1((model.high - model.low) / layers)
+    z_0 = constant_of(noisy, y, rng.normal(y.shape, like=x), constant_of(zeros, t).data, model.low, model.high)
+    return Terms(t, squares, weight, constant_of(prior_kl, y, model.high), -model.decode(z_0).log_prob(x))
 
 
 def bound_of(measures: Any) -> float:

@@ -1,6 +1,5 @@
 """Generative adversarial nets: a critic learns to tell real images from made ones, and the generator to make what it takes for real."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ from ..engine import Tensor, constant_of, stop_gradient
 from ..errors import UsageError
 from ..nn import evaluating
 from ..penalties import gradient_penalty, r1_penalty
-from .base import Objective, setting
+from .base import Objective, occasionally, setting
 
 LOSSES = ("non_saturating", "minimax", "hinge", "least_squares", "wasserstein")
 PENALTIES = ("r1", "gp", "none")
@@ -67,12 +66,8 @@ class Gan(Objective):
         return {"generator": rule, "critic": rule}
 
     def turns(self):
-        every = 1 if self.penalty == "none" else self.penalty_every
-        steps = range(math.lcm(self.critic_steps, every))
-        both = [("generator", "critic") if (step + 1) % self.critic_steps == 0 else ("critic",) for step in steps]
-        return [
-            (*turn, "penalty") if step % every == 0 and self.penalty != "none" else turn for step, turn in zip(steps, both, strict=True)
-        ]
+        turns = [*[("critic",)] * (self.critic_steps - 1), ("generator", "critic")]
+        return turns if self.penalty == "none" else occasionally(turns, self.penalty_every)
 
     def losses(self, players, batch, rng, progress):
         generator, critic, found = players["generator"], players["critic"], {}

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..models.gan import critic_of
 from ..nn import Module, evaluating
 from ..penalties import r1_penalty
-from .base import Objective, setting
+from .base import Objective, occasionally, setting
 from .gan import told
 
 
@@ -62,8 +62,8 @@ class VaeGan(Objective):
         return {"encoder": rule, "decoder": rule, "critic": rule}
 
     def turns(self):
-        every = ("encoder", "decoder", "critic")
-        return [(*every, "penalty"), *[every] * (self.penalty_every - 1)] if self.penalty_weight else [every]
+        turns = [("encoder", "decoder", "critic")]
+        return occasionally(turns, self.penalty_every) if self.penalty_weight else turns
 
     def losses(self, players, batch, rng, progress):
         model, critic, x = players["encoder"].model, players["critic"], batch.x

@@ -34,10 +34,10 @@ from .densities import (
     sample_and_kl,
 )
 from .gamma import beta_binomial_log_prob, log_gamma
-from .normalization import batch_norm, dropout, gdn, layer_norm
+from .normalization import batch_norm, dropout, gdn, group_norm, layer_norm
 from .recurrent import gru, lstm
 from .reductions import logsumexp, max, mean, min, sum
-from .shapes import broadcast_to, concatenate, getitem, pad, reshape, split, transpose
+from .shapes import broadcast_to, concatenate, depth_to_space, getitem, pad, reshape, split, transpose
 
 __all__ = [
     "absolute",
@@ -51,6 +51,7 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "dense",
+    "depth_to_space",
     "divide",
     "dropout",
     "elu",
@@ -61,6 +62,7 @@ __all__ = [
     "gaussian_log_prob",
     "gdn",
     "getitem",
+    "group_norm",
     "gru",
     "layer_norm",
     "leaky_relu",

@@ -1,4 +1,4 @@
-"""Batch norm, layer norm, generalized divisive normalization, and dropout."""
+"""Batch norm, layer norm, group norm, generalized divisive normalization, and dropout."""
 
 import math
 
@@ -7,8 +7,10 @@ import numpy as np
 from ..backend import xp
 from ..engine import Op, Tensor, constant_of
 from ..errors import ShapeError, UsageError
+from ..kernels.cpu import groups as group_kernels
 from ..kernels.cpu import normalization as kernels
 from ..kernels.gpu import KERNELS as GPU
+from ..kernels.lazy import kernels_only
 from .arithmetic import multiply
 
 
@@ -54,6 +56,42 @@ def layer_norm_vjp(g, normal, inverse, gamma):
     return gx, g * normal, g  # gamma and beta were broadcast over the rows: the engine sums over them
 
 
+def group_norm_reference(x, scale, shift, groups=1, eps=1e-5):
+    """y = scale (x - mean) / sqrt(var + eps) + shift, moments of each example over its pixels and over groups of neighbouring channels.
+
+    x (N, ..., C); scale and shift (C,), or (N, C), each example's own -> (N, ..., C)        Y. Wu and K. He, "Group normalization", 2018
+    """
+    check_group_norm(x, scale, shift, groups)
+    parts, (scale, shift) = grouped(x, groups), (grouped(a.reshape(-1, x.shape[-1]), groups) for a in (scale, shift))
+    centred = parts - parts.mean(axis=(1, 3), keepdims=True)
+    inverse = ((centred * centred).mean(axis=(1, 3), keepdims=True) + eps) ** -0.5
+    normal = centred * inverse
+    return (normal * scale + shift).reshape(x.shape), (normal, inverse, scale)
+
+
+def group_norm_vjp(g, normal, inverse, scale):
+    parts = g.reshape(normal.shape)
+    gnormal = parts * scale
+    along = gnormal.mean(axis=(1, 3), keepdims=True), (gnormal * normal).mean(axis=(1, 3), keepdims=True)
+    gx = inverse * (gnormal - along[0] - normal * along[1])
+    channels = (len(g), g.shape[-1])  # where scale and shift are all examples', the engine sums over these
+    return gx.reshape(g.shape), (parts * normal).sum(axis=1).reshape(channels), parts.sum(axis=1).reshape(channels)
+
+
+def grouped(a, groups):
+    """(N, ..., C) -> (N, pixels, groups, C / groups)"""
+    return a.reshape(len(a), math.prod(a.shape[1:-1]), groups, a.shape[-1] // groups)
+
+
+def check_group_norm(x, scale, shift, groups):
+    channels = x.shape[-1] if x.ndim > 1 and math.prod(x.shape[1:]) else 0
+    if not channels or groups < 1 or channels % groups or not {scale.shape, shift.shape} <= {(channels,), (len(x), channels)}:
+        raise ShapeError(
+            f"group_norm: x is {x.shape}, scale {scale.shape}, shift {shift.shape}, {groups} groups; "
+            "need (N, ..., C) with pixels, (C,) or (N, C) twice, and groups that divide C"
+        )
+
+
 def dropout(x, rate, rng):
     """y = x m / (1 - rate) with m ~ Bernoulli(1 - rate) drawn from rng: E[y] = x.        Srivastava et al. 2014"""
     if not 0 <= rate < 1:
@@ -83,6 +121,18 @@ def batch_norm_numba_vjp(g, x, *saved):
     return gx.reshape(x.shape), ggamma, gbeta
 
 
+@kernels_only
+def group_norm_numba(x, scale, shift, groups=1, eps=1e-5):
+    check_group_norm(x, scale, shift, groups)
+    y, mean, inverse = group_kernels.group_norm(x, scale, shift, groups, eps)
+    return y, (x, scale, mean, inverse)
+
+
+@kernels_only
+def group_norm_numba_vjp(g, x, scale, mean, inverse):
+    return group_kernels.group_norm_vjp(g, x, scale, mean, inverse)
+
+
 batch_norm = Op(
     "batch_norm",
     numpy=(batch_norm_reference, batch_norm_vjp),
@@ -90,6 +140,7 @@ batch_norm = Op(
     cupy=GPU["batch_norm"],
 )
 layer_norm = Op("layer_norm", numpy=(layer_norm_reference, layer_norm_vjp))
+group_norm = Op("group_norm", numpy=(group_norm_reference, group_norm_vjp), numba=(group_norm_numba, group_norm_numba_vjp))
 
 
 def gdn_reference(x, beta, gamma, inverse=False):

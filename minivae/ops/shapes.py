@@ -108,3 +108,12 @@ pad = Op("pad", numpy=(pad_reference, pad_vjp))
 def concatenate(parts, axis=0):
     """The parts (Tensors or arrays), one behind the other along the axis."""
     return _concatenate(*parts, axis=axis)
+
+
+def depth_to_space(x, block=2):
+    """y[n, i b + k, j b + l, c] = x[n, i, j, (k b + l) C + c]: channels become pixels.     (N, H, W, b^2 C) -> (N, b H, b W, C)"""
+    n, height, width, channels = x.shape
+    if channels % block**2:
+        raise ShapeError(f"depth_to_space: {tuple(x.shape)} has {channels} channels; need a multiple of {block}^2 = {block**2}")
+    apart = transpose(reshape(x, (n, height, width, block, block, channels // block**2)), (0, 1, 3, 2, 4, 5))
+    return reshape(apart, (n, height * block, width * block, channels // block**2))

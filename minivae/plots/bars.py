@@ -34,7 +34,8 @@ def draw_stacked_bars(ax: Axes, names: Sequence[str], parts: Mapping[str, np.nda
     up, down = np.zeros(len(names)), np.zeros(len(names))
     for (name, part), colour in zip(parts.items(), PARTS, strict=False):
         part = np.asarray(part, np.float64)
-        ax.bar(np.arange(len(names)), part, 0.72, np.where(part >= 0, up, down), color=colour, label=name)
+        foot = np.where(part == 0, 0, np.where(part > 0, up, down))  # nothing on top of a bar would hold the axis there
+        ax.bar(np.arange(len(names)), part, 0.72, foot, color=colour, label=name)
         up, down = up + np.maximum(part, 0), down + np.minimum(part, 0)
     for i, total in enumerate(np.sum(list(parts.values()), axis=0)):
         text = f"{total:.1f}" if abs(total) >= 9.95 else f"{total:.2f}" if abs(total) >= 0.005 else "0"  # as wide as a bar

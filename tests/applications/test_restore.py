@@ -12,6 +12,7 @@ from scipy.stats import multivariate_normal
 import minivae as mv
 from minivae import Stream, UsageError, no_grad, ops
 from minivae.applications import Missing, Noisy, denoise, estimate_noise, gibbs, inpaint
+from minivae.applications.posterior import likely
 from minivae.distributions import Gaussian, StandardGaussian
 from minivae.errors import ShapeError
 from minivae.nn import Dense, Module
@@ -240,3 +241,36 @@ def test_what_cannot_be_done_is_told():
     ):
         with pytest.raises(error, match=words):
             call()
+
+
+def test_a_condition_goes_with_its_images(monkeypatch):
+    """Part by part as all at once: each image is explained by the decoder of its own label."""
+    model = mv.models.CVAE((4, 3, 1), Stream(1), condition=3, latent=1, hidden=(5,))
+    model.to("cpu", np.float64)
+    for p in model.parameters():
+        p.data += 0.9 * Stream(2).normal(p.shape, like=p.data)
+    known = model.condition(np.array([0, 1, 2]))
+    monkeypatch.setattr("minivae.applications.posterior.NUMBERS", 1)  # an image at a time
+    noise = denoise(known, X, Stream(0), 0.5, samples=2000)
+    holes = inpaint(known, X, KNOWN, Stream(0), samples=6000)
+    for n in range(3):
+        x, one = X[n : n + 1], model.condition(np.array([n]))
+        for found, observation in ((noise, Noisy(one, x, 0.5)), (holes, Missing(one, x, KNOWN[None]))):
+            wanted, log_p = by_quadrature(one, lambda _, seen=observation: seen, x)
+            assert abs(found.mean[n] - wanted[0]).max() < 5 * 0.5 / np.sqrt(found.effective[n])
+            assert abs(found.log_evidence[n] - log_p[0]) < 5 / np.sqrt(found.effective[n])
+
+
+def test_later_starts_are_likelier():
+    """A posterior far out in the prior's tail: how far a start is off is as the least of so many distances of draws from the prior."""
+    model, wanted = Linear(), np.array([2.5, -2.5])
+    seen = Missing(model, np.repeat((B + wanted @ W)[None], 400, axis=0), np.ones((1, D), bool))
+    with no_grad():
+        z = likely(seen, model.prior, 4, 400, 2, Stream(0), np.zeros((1, 2)))  # (4, 400, 2)
+    widths = np.linalg.norm(W, axis=1)  # the likelihood falls with the distance in pixels
+    off = np.linalg.norm((z - wanted) * widths, axis=-1)
+    chance = np.linalg.norm((np.random.default_rng(0).normal(size=(16, 4000, 2)) - wanted) * widths, axis=-1)
+    for s in range(4):
+        least = chance[: (s + 1) ** 2].min(axis=0)
+        assert abs(off[s].mean() - least.mean()) < 5 * least.std() / np.sqrt(400)
+    assert off[3].mean() < off[0].mean() / 2

@@ -117,3 +117,25 @@ def test_what_goes_wrong_is_a_sentence(model, tmp_path, capsys):
     save(model_of("beta_binomial", (8, 7, 3), activation="elu"), tmp_path / "second.npz")
     assert "was made by another model" in refused(capsys, "decompress", tmp_path / "second.npz", file, "--out", out)
     assert "cannot be read" in refused(capsys, "decompress", model, tmp_path / "none", "--out", out)
+
+
+@pytest.mark.parametrize(
+    ("shape", "likelihood"), [((9, 7, 3), "discretized_logistic"), ((5, 6, 1), "bernoulli"), ((12, 11, 3), "beta_binomial")], ids=str
+)
+def test_two_layers_from_training_to_the_images(shape, likelihood, tmp_path, capsys):
+    """Bit-Swap as a person comes to it: train on files, RGB or gray, of any size, compress, decompress; one layer refuses the file."""
+    x = images_of(likelihood, 60, shape)
+    (tmp_path / "train").mkdir()
+    for i, pixels in enumerate(x):
+        Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels).save(tmp_path / "train" / f"{i:02d}.png")
+    run = tmp_path / "run"
+    command = "train", tmp_path / "train", "--likelihood", likelihood, "--hidden", 8, "--latent", 6, "--epochs", 2, "--batch-size", 10
+    assert call(capsys, *command, "--model", "hierarchical", "--top", 2, "--out", run)[0] == 0
+    code, out, err = call(capsys, "compress", run, tmp_path / "train", "--out", tmp_path / "file", "--block", 25)
+    assert code == 0, err
+    assert f"60 images {'x'.join(map(str, shape))} in" in out
+    assert call(capsys, "decompress", run, tmp_path / "file", "--out", tmp_path / "out")[0] == 0
+    found = np.array([np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").iterdir())])
+    assert_array_equal(found.reshape(x.shape), x)
+    assert call(capsys, *command, "--out", tmp_path / "one")[0] == 0
+    assert "was made by another model" in refused(capsys, "decompress", tmp_path / "one", tmp_path / "file", "--out", tmp_path / "no")

@@ -53,7 +53,7 @@ def test_precisions_are_in_the_file():
     again = coder_for(model_of(), read_header(data))
     assert (again.latent_bits, again.posterior_bits, again.pixel_bits) == (5, 13, 11)
     assert_array_equal(read(again, data), images_of(n=9))
-    with pytest.raises(DataError, match="has precisions of \\(5, 13, 11\\) bits, and the coder has others"):
+    with pytest.raises(DataError, match="has precisions of \\(5, 13, 11, 12, 8\\) bits, and the coder has others"):
         read(BitsBack(model_of()), data)
 
 
@@ -112,7 +112,9 @@ HOSTILE = [
     (8, b"\2", "is of version 2"),
     (9, b"\7", "is for the likelihood 7"),
     (10, b"\xff", "has precisions of"),
-    (13, b"\1", "integers of 2\\^-1 and"),
+    (13, b"\1", "has precisions of"),
+    (13, b"\x0f", "integers of 2\\^-15 and"),
+    (14, b"\0", "and 2\\^-0, which"),
     (15, b"\0", "0 axes"),
     (15, b"\5", "5 axes"),
     (16, struct.pack("<I", 1 << 31), "made by a model of"),
@@ -147,10 +149,10 @@ def test_many_images_promised_by_few_words(coder):
     """As many images as a header may promise of a block, and a message that is too short for them: it ends at the first that is missing."""
     data = compress(coder, images_of(n=1), 1)
     data = sealed(data, AT + 4, struct.pack("<QI", 1 << 16, 1 << 16))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError):
         read(coder, data)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def corrupted(rng, file, other):
@@ -185,17 +187,18 @@ def corrupted(rng, file, other):
 def fuzz(coder, file, count, seed):
     other = compress(coder, images_of(n=50, seed=5), 8)
     assert len(other) != len(file)
+    read(coder, file)  # compiled before anything is timed, and timed by what the processor worked: others may be at work beside
     rng, changed = np.random.default_rng(seed), 0
     for _ in range(count):
         data = corrupted(rng, file, other)
         if data in (file, other):
             continue
         changed += 1
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises((DataError, UsageError)) as caught:
             read(coder, data)
         assert "\n" not in str(caught.value)
-        assert time.perf_counter() - start < SECONDS
+        assert time.process_time() - start < SECONDS
     return changed
 
 

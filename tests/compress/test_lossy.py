@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -159,7 +160,13 @@ def test_files_of_an_enemy_are_told(coder):
     with pytest.raises(DataError, match="says more than its 16x16 pixels"):
         coder.decompress(enemy(coder, 16, 16, body))
     with pytest.raises(DataError, match="the message ended before"):
-        coder.decompress(enemy(coder, 1000, 1000, body))
+        coder.decompress(enemy(coder, 64, 64, body))
+    for side in (1000, 16000):  # of which the latents alone would take 14 megabytes; nothing is kept for them
+        tracemalloc.start()
+        with pytest.raises(DataError, match=f"too few for {side}x{side} pixels"):
+            coder.decompress(enemy(coder, side, side, body))
+        assert tracemalloc.get_traced_memory()[1] < 1e5
+        tracemalloc.stop()
     with pytest.raises(DataError, match="made by another model"):
         coder.decompress(enemy(coder, 48, 48, body, b"12345678"))
 

@@ -8,8 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minivae import VAE, Stream, UsageError, nn, use_backend
 from minivae.compress import portable
-from minivae.compress.portable import ACTIVATION, LIMIT, SUM, TABLES, Portable, activated, product
+from minivae.compress.portable import STANDARD, TABLES, Portable, activated, product
 from minivae.nn.layers import ACTIVATIONS
+
+WEIGHT, ACTIVATION, SUM, LIMIT = STANDARD.weight, STANDARD.activation, STANDARD.sum, STANDARD.limit
 
 
 def integers(shape, seed=0, spread=2.0):
@@ -60,9 +62,21 @@ def test_the_largest_sums_are_still_exact():
     layer = nn.Dense(64, 2, Stream(0))
     layer.w.data[...] = np.random.default_rng(0).uniform(-1000, 1000, (64, 2))
     net, a = Portable(layer), np.where(integers((5, 64)) > 0, LIMIT, -LIMIT)
-    w, b = portable.to_integers(layer.w.data, portable.WEIGHT, "w"), portable.to_integers(layer.b.data, SUM, "b")
+    w, b = portable.to_integers(layer.w.data, WEIGHT, "w"), portable.to_integers(layer.b.data, SUM, "b")
     exact = [[sum(int(x) * int(y) for x, y in zip(row, w[:, o], strict=True)) + int(b[o]) for o in range(2)] for row in a]
     assert [[int(v) for v in row] for row in net(a)] == exact
+
+
+@pytest.mark.parametrize("least", [None, 0.0])
+def test_rounding_by_kernel_and_by_reference(least):
+    """Halves up, and beyond the limit the limit; with a relu behind nothing is below 0.  Judged by Python's integers."""
+    unit = 1 << WEIGHT
+    sums = [k * unit + part for k in (-3, -1, 0, 2) for part in (-unit // 2, -1, 0, 1, unit // 2)] + [10**15, -(10**15)]
+    low = -int(LIMIT) if least is None else 0
+    expected = [min(max((2 * y + unit) // (2 * unit), low), int(LIMIT)) for y in sums]
+    for backend in ("numpy", "numba"):
+        with use_backend(backend):
+            assert portable.rounded(np.array([sums], float), least=least).tolist() == [expected]
 
 
 def test_batch_norm_dropout_and_activations_as_layers():

@@ -1,7 +1,11 @@
-"""Every CUDA source is compiled to machine code for three generations of GPUs, a warning or a spilled register being an error."""
+"""Every CUDA source is compiled to machine code for three generations of GPUs, as CuPy compiles it.
+
+A warning is an error, and so is a spilled register, or an access of which the compiler does not know that it is to global memory.
+"""
 
 import ctypes
 import importlib.util
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +21,19 @@ from .host.device import declared_in_source, has_compiler
 
 VARIANTS = sorted({(k.file, k.defines) for k in Kernel.registry.values()})
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
+AS_CUPY = ("-ftz=true",)  # what CuPy adds to the launcher's own options (cupy/cuda/compiler.py): subnormal numbers are zeros
+
+
+def nvcc_command(path, defines, architecture):
+    strict = ["-Werror=all-warnings", "-Xptxas", "--warning-as-error,--warn-on-spills"]
+    options = ["-std=c++17", *AS_CUPY, *strict, *(f"-D{name}" for name in defines), f"-arch=sm_{architecture}", "-cubin"]
+    return ["nvcc", *options, str(path), "-o", str(path.with_suffix(".cubin"))]
 
 
 def by_nvcc(text, defines, architecture, folder):
     path = folder / f"{abs(hash((text, defines)))}-{architecture}.cu"
     path.write_text(text)
-    strict = ["-Werror=all-warnings", "-Xptxas", "--warning-as-error,--warn-on-spills"]
-    command = ["nvcc", "-std=c++17", *strict, *(f"-D{name}" for name in defines), f"-arch=sm_{architecture}", "-cubin"]
-    done = subprocess.run([*command, str(path), "-o", str(path.with_suffix(".cubin"))], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(nvcc_command(path, defines, architecture), capture_output=True, text=True, timeout=300)
     return done.stderr + done.stdout if done.returncode else ""
 
 
@@ -38,21 +47,40 @@ def nvrtc():
     return None
 
 
-def by_nvrtc(text, defines, architecture, _):
+def by_nvrtc(text, defines, architecture, _, look=lambda ptx: None):
     library, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
     assert library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None) == 0
     options = [
         "--std=c++17",
+        *AS_CUPY,
         f"--gpu-architecture=sm_{architecture}",
         "--ptxas-options=--warn-on-spills",
         *(f"-D{name}" for name in defines),
     ]
     failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*[o.encode() for o in options]))
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
+
+    def text_of(what):
+        getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+        found = ctypes.create_string_buffer(size.value)
+        getattr(library, f"nvrtcGet{what}")(program, found)
+        return found.value.decode()
+
+    log = text_of("ProgramLog") or ("it failed, and says nothing" if failed else "")
+    if not failed:
+        ptx = text_of("PTX")
+        look(ptx)
+        log += generic(ptx)
     library.nvrtcDestroyProgram(ctypes.byref(program))
-    return log.value.decode() or ("it failed, and says nothing" if failed else "")
+    return log
+
+
+def generic(ptx):
+    """A sentence for the first load or store without an address space: it is slower, as it may be to shared or local memory as well."""
+    for entry in re.split(r"\.entry ", ptx)[1:]:
+        found = re.search(r"\b(ld|st)\.(?!global|shared|param|local|const)[\w.]+", entry)
+        if found:
+            return f"{entry[: entry.index('(')].strip()}: {found[0]} has no address space; keep the pointer that of an argument, never null"
+    return ""
 
 
 COMPILERS = {"nvcc": by_nvcc, "nvrtc": by_nvrtc}
@@ -95,6 +123,26 @@ def test_compiles_without_a_warning(complaints, name, file, defines):
 def test_a_warning_is_an_error(name, tmp_path):
     text = 'extern "C" __global__ void planted(float* x) { int unused; x[0] = 1; }'
     assert "unused" in compiler(name)(text, (), 80, tmp_path)
+
+
+def test_an_access_without_an_address_space_is_an_error(tmp_path):
+    text = """extern "C" __global__ void planted(const float* x, float* y, int n) {
+        __shared__ float s[64];
+        s[threadIdx.x] = x[threadIdx.x];
+        __syncthreads();
+        const float* either = n > 3 ? x : s;
+        for (int i = 0; i < n; ++i) y[i] = either[i];
+    }"""
+    assert compiler("nvrtc")(text, (), 90, tmp_path).startswith("planted: ld.f32 has no address space; keep")
+
+
+def test_subnormal_numbers_are_zeros_as_in_cupy(tmp_path):
+    """A kernel that is compiled without -ftz=true is another kernel than the one that will run."""
+    said = []
+    text = 'extern "C" __global__ void planted(float* x) { x[0] += x[1]; }'
+    compiler("nvrtc")(text, (), 90, tmp_path, look=said.append)
+    assert "add.ftz.f32" in said[0]
+    assert "-ftz=true" in nvcc_command(tmp_path / "planted.cu", (), 90)
 
 
 def test_every_source_and_kernel_is_declared_with_the_arguments_it_has():

@@ -73,6 +73,24 @@ def test_shared_memory_holds_nothing_of_the_block_before(run):
     assert np.isnan(run(body, 64, "(2,)")).all()
 
 
+def test_a_column_sum_may_follow_another(run):
+    """No thread reads what another writes once the last barrier is passed: else the threads behind the first row would see a race."""
+    text = source("columns.cu") + (
+        'extern "C" __global__ void planted(const float* x, float* y, long long n) {'
+        "    __shared__ float all[64]; int own = threadIdx.y * blockDim.x + threadIdx.x;"
+        "    float first = column_sum(x[own], all), second = column_sum(1, all); y[own] = first + second; }"
+    )
+    kernel = Kernel("planted", "columns.cu", "float32[n] x, float32[n] y, int64 n", grid="(1,)", block="(8, 8)")
+    devices = [HostDevice(order, {"columns.cu": text}) for order in (False, True)]
+
+    def once():
+        y = launcher.empty((64,))
+        kernel(np.arange(64, dtype=np.float32), y, 64)
+        return y
+
+    assert host(once, devices)[:8].tolist() == [sum(range(column, 64, 8)) + 8 for column in range(8)]
+
+
 def rows_of_a_block():
     x = np.random.default_rng(0).normal(size=(2, 1500)).astype(np.float32)
     return [KERNELS["softmax"][0](x)[0], KERNELS["logsumexp"][0](x, axis=-1)[0]]

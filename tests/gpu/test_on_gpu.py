@@ -20,7 +20,7 @@ from ..ops.table import TABLE, cases
 from .test_graph import IMAGES, STORIES, same_state, trained
 from .test_table import judged
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.xdist_group("gpu")]  # one process: another's memory is no leak
 BOUNDS = {"fp32": 1e-5, "tf32": 1e-3}  # of a gradient, relative in norm
 
 

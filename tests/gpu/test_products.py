@@ -73,9 +73,9 @@ def test_dense_is_exact_on_whole_numbers(precision, n, o, i, biased, activation,
 @PRECISIONS
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
-@pytest.mark.parametrize("tile", [64, 128])
-def test_each_transposition_and_tile(monkeypatch, precision, transpose_a, transpose_b, tile):
-    M, N, K = 140, 131, 37
+@pytest.mark.parametrize(("tile", "size"), [(64, (140, 131, 37)), (128, (140, 132, 36)), (64, (68, 140, 40)), (128, (131, 140, 37))])
+def test_each_transposition_and_tile(monkeypatch, precision, transpose_a, transpose_b, tile, size):
+    M, N, K = size
     monkeypatch.setattr(dense, "tile_of", lambda M, N: tile)
     rng = np.random.default_rng(tile)
     a, b, bias = whole(rng, M, K), whole(rng, K, N), whole(rng, N)
@@ -279,11 +279,36 @@ def test_transposed_convolution_and_its_gradients_are_exact_on_whole_numbers(pre
 
 
 @PRECISIONS
-@pytest.mark.parametrize("channels", [3, 20, 40, 70])  # tiles of 16, 32 and 64 columns, and more than one
-def test_convolutions_of_many_channels(precision, channels):
+@pytest.mark.parametrize(("channels", "outputs"), [(3, 4), (8, 12), (20, 21), (32, 28), (40, 44), (70, 71)])
+def test_convolutions_of_many_channels(precision, channels, outputs):
+    """Tiles of 16, 32 and 64 columns, and more than one; four numbers read at once, and one."""
     rng = np.random.default_rng(channels)
-    arrays = [whole(rng, 2, 11, 9, channels), whole(rng, 3, 3, channels, channels + 1), whole(rng, channels + 1)]
+    arrays = [whole(rng, 2, 11, 9, channels), whole(rng, 3, 3, channels, outputs), whole(rng, outputs)]
     assert_exact("conv2d", arrays, rng, {"stride": 2, "padding": 1, "activation": "relu"}, precision)
+
+
+@settings(max_examples=300)
+@given(n=st.integers(0, 2**31 - 1), d=st.integers(1, 2**31 - 1))
+@example(2**31 - 1, 1)
+@example(2**31 - 1, 2**31 - 1)
+@example(2**31 - 2, 2**31 - 1)
+@example(2**31 - 1, 2**30 + 1)
+@example(2**31 - 1, 3)
+def test_division_by_a_product(n, d):
+    """As conv.cu divides, for every n and d that it may meet; and at the last n of a quotient and the first of the next."""
+    m, shift = conv.divisor(d)
+    assert m < 2**32
+    for k in {n, n // d * d, min(n // d * d + d - 1, 2**31 - 1)}:
+        assert (k + 1) * m >> 32 >> shift == k // d
+
+
+def test_numbers_that_do_not_lie_at_multiples_of_16_bytes():
+    """A view into an array, of sizes that could be read four at a time."""
+    rng = np.random.default_rng(11)
+    at = [whole(rng, 4 * 36 + 1)[1:].reshape(4, 36), whole(rng, 36 * 8 + 1)[1:].reshape(36, 8)]
+    assert_array_equal(host(lambda: dense.gemm(*at)), at[0] @ at[1])
+    x, w = whole(rng, 2 * 25 * 4 + 1)[1:].reshape(2, 5, 5, 4), whole(rng, 3 * 3 * 16 + 1)[1:].reshape(3, 3, 4, 4)
+    assert_exact("conv2d", [x, w, None], rng, {"stride": 2, "padding": 1}, "fp32")
 
 
 def test_what_is_not_needed_is_not_computed():

@@ -59,6 +59,15 @@ def test_the_gradient_is_the_slope():
     assert report.ok, report
 
 
+def test_the_loss_is_its_definition():
+    made = EncoderClassifier.of(vae(), Stream(1), classes=3)
+    x = mv.data.to_float(X)
+    losses, reports = CrossEntropy().losses({"model": made}, Batch(x, Y), Stream(5), trained(40, ("model",)))
+    logits = made.logits(x).data
+    assert_allclose(losses["model"].item(), -log_softmax(logits, axis=1)[np.arange(40), Y].mean(), rtol=1e-5)
+    assert_array_equal(reports["error"].data, logits.argmax(axis=1) != Y)
+
+
 def test_it_is_described_and_built():
     made = EncoderClassifier.of(vae("conv"), Stream(1), classes=3)
     again = build(describe(made), Stream(7))

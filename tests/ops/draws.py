@@ -116,12 +116,23 @@ def normalized(min_dims, smallest):
     return hnp.array_shapes(min_dims=min_dims, max_dims=3, min_side=smallest, max_side=4).map(lambda s: (s, s[-1:], s[-1:]))
 
 
+def by_groups():
+    """x (N, P, C), scale and shift (C,) or (N, C), in any mixture.  A group of three values at least: see above."""
+    sides = st.tuples(st.integers(1, 3), st.integers(3, 4), st.integers(1, 4))
+    return st.tuples(sides, st.booleans(), st.booleans()).map(lambda d: (d[0], *[(d[0][0], d[0][2]) if own else d[0][2:] for own in d[1:]]))
+
+
 def divided():
     """x (..., C), beta (C,), gamma (C, C)."""
     return arrays(1).map(lambda shapes: (shapes[0], shapes[0][-1:], 2 * shapes[0][-1:]))
 
 
 # --- options ---
+
+
+def groups_of(rng, shapes):
+    channels = shapes[0][-1]
+    return {"groups": int(rng.choice([k for k in range(1, channels + 1) if channels % k == 0])), "eps": float(rng.choice([1e-5, 0.1]))}
 
 
 def full_axis(rng, shapes):

@@ -19,6 +19,7 @@ from .draws import (
     arrays,
     axis_or_all,
     broadcasting,
+    by_groups,
     convolutions,
     convolved,
     convolved_back,
@@ -30,6 +31,7 @@ from .draws import (
     events,
     full_axis,
     fused,
+    groups_of,
     indexed,
     mask,
     matrix_products,
@@ -173,6 +175,9 @@ TABLE: dict[str, Entry] = {
     "sample_and_kl": Entry(posteriors(), MANY, event, corners=TRIPLES),
     "batch_norm": Entry(normalized(2, 3), (distinct, nonzero, anywhere), number("eps", 1e-5, 0.1)),
     "layer_norm": Entry(normalized(1, 3), (distinct, nonzero, anywhere), number("eps", 1e-5, 0.1), corners=(((0, 3), (3,), (3,)),)),
+    "group_norm": Entry(
+        by_groups(), (distinct, nonzero, anywhere), groups_of, corners=(((0, 3, 2), (2,), (2,)), ((0, 3, 2), (0, 2), (2,)))
+    ),
     "gdn": Entry(
         divided(), (anywhere, positive, positive), number("inverse", False, True), corners=(((0, 3), (3,), (3, 3)), ((2, 0), (0,), (0, 0)))
     ),

@@ -27,6 +27,8 @@ EMPTY, A = np.zeros((0, 3)), np.ones((2, 3))
         (lambda: ops.softmax(A, axis=5), "softmax: .*axis"),
         (lambda: ops.power(np.array([1.0, -2.0]), np.ones(2)), "power: x goes down to -2 and the exponent is an array; need x > 0"),
         (lambda: ops.power(-2.0, Tensor(A)), "power: x goes down to -2"),
+        (lambda: ops.group_norm(A, np.ones(3), np.ones(3), groups=2), r"group_norm: x is \(2, 3\), .* 2 groups; need .*divide C"),
+        (lambda: ops.group_norm(A, np.ones(2), np.ones(3)), r"group_norm: x is \(2, 3\), scale \(2,\)"),
     ],
 )
 def test_a_mistake_is_one_sentence(call, message):

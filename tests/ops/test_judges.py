@@ -38,6 +38,16 @@ def batch_norm(x, gamma, beta, eps):
     return normalized(x, gamma, beta, eps, axis), x.mean(axis=axis), x.var(axis=axis)
 
 
+def group_norm(x, scale, shift, groups, eps):
+    """Group after group, example after example."""
+    y = np.empty(x.shape)
+    for n in range(len(x)):
+        for at in np.split(np.arange(x.shape[-1]), groups):
+            part, (a, b) = x[n][..., at], ((own if own.ndim == 1 else own[n])[at] for own in (scale, shift))
+            y[n][..., at] = (part - part.mean()) / np.sqrt(part.var() + eps) * a + b
+    return y
+
+
 def log_mean_tilt(l):
     """-log of the integral of e^(lx) / (1 + e^l) over [0, 1], by Gauss and Legendre: exact to rounding for such short exponentials."""
     nodes, weights = np.polynomial.legendre.leggauss(30)
@@ -102,6 +112,7 @@ JUDGES = {
     ),
     "batch_norm": batch_norm,
     "layer_norm": lambda x, gamma, beta, eps: normalized(x, gamma, beta, eps, -1),
+    "group_norm": group_norm,
     "gdn": lambda x, beta, gamma, inverse: x * np.sqrt(beta + np.einsum("...j,ji->...i", x**2, gamma)) ** (1 if inverse else -1),
 }
 

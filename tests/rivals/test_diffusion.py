@@ -189,7 +189,11 @@ def test_levels_are_a_softmax_over_all_of_them():
         NoisyLevels(np.zeros((1, 2)), 0.0)
 
 
-@pytest.mark.parametrize("options", [{"hidden": (6, 6)}, {"hidden": (5,), "levels": 0}], ids=["dense", "plain"])
+@pytest.mark.parametrize(
+    "options",
+    [{"hidden": (6, 6)}, {"hidden": (5,), "levels": 0}, {"hidden": (5,), "frequencies": np.arange(1.0, 257)}],
+    ids=["dense", "plain", "by itself"],
+)
 def test_gradients_are_right(options):
     model = disturbed(Diffusion((4, 3, 1), Stream(0), **options))
     x = (np.random.default_rng(0).integers(0, 256, (3, 4, 3, 1)) / 255).astype(np.float64)
@@ -242,7 +246,15 @@ def test_a_unet_takes_any_size_and_starts_at_zero(size):
     assert (y.data == 0).all()
 
 
-@pytest.mark.parametrize("model", [{"hidden": (8,)}, {"arch": "unet", "channels": (2, 2)}], ids=["dense", "unet"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"hidden": (8,)},
+        {"arch": "unet", "channels": (2, 2)},
+        {"arch": "unet", "channels": (2, 2), "frequencies": [2.0, *[1.0] * 255]},
+    ],
+    ids=["dense", "unet", "by itself"],
+)
 def test_a_resumed_run_makes_the_bytes_of_one_that_never_stopped(tmp_path, model):
     data = spots(40)
     whole = mv.Run.start(tmp_path / "whole", data, {"model": "diffusion", "steps": 4} | model, TrainingConfig(4, 10))

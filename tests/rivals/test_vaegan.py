@@ -80,6 +80,12 @@ def test_losses_by_their_definitions_in_numpy():
     assert_allclose(reports["features"].data, apart, rtol=1e-4)
 
 
+def test_the_penalty_comes_at_its_steps():
+    every = ("encoder", "decoder", "critic")
+    assert VaeGan(penalty_every=4).turns() == [(*every, "penalty"), every, every, every]
+    assert VaeGan(penalty_weight=0).turns() == [every]
+
+
 def test_each_player_moves_by_its_own_loss_alone():
     """What the trainer steps with is the gradient of that player's loss: one more player beside it changes nothing."""
     _model, objective, players = setup()

@@ -269,3 +269,27 @@ def product(a, w, y):
             v, row = a[i, some[s]], w[some[s]]
             for j in range(width):
                 out[j] += v * row[j]
+
+
+@kernel(exact=True)
+def round_off(y, scale, low, high):
+    """y <- scale y to the nearest integer, halves up, within low and high, in place.     (n,)"""
+    for i in range(y.size):
+        y[i] = min(max(np.floor(y[i] * scale + 0.5), low), high)
+
+
+@kernel(exact=True)
+def places(y, scale, low, high, table, found):
+    """found = table[scale y - low], scale y to the nearest integer, halves up, within low and high.     (n,), (high - low + 1,), (n,)"""
+    for i in range(y.size):
+        found[i] = table[np.int64(min(max(np.floor(y[i] * scale + 0.5), low), high) - low)]
+
+
+@kernel(exact=True)
+def gaussian(y, mean_scale, limit, sigma_scale, low, high, table, means, inverses):
+    """Means, and of log sigma the place in a table of 1 / sigma that begins at the largest.     (N, 2 K) -> (N, K), (N, K)"""
+    half = means.shape[1]
+    for i in range(y.shape[0]):
+        for k in range(half):
+            means[i, k] = np.int64(min(max(np.floor(y[i, k] * mean_scale + 0.5), -limit), limit))
+            inverses[i, k] = table[np.int64(high - min(max(np.floor(y[i, half + k] * sigma_scale + 0.5), low), high))]

@@ -67,28 +67,27 @@ def _beta_binomial(start, stop, log_alpha, log_beta, k, choices, log_prob, by_al
             a, b = math.exp(la), math.exp(lb)
             s = a + b
             shares = 1 / (1 + math.exp(lb - la))
-            rise_a, rise_b, rise_s = math.log1p(c / (a + 8)), math.log1p(m / (b + 8)), math.log1p(n / (s + 8))
-            product_a, steps_a = ratios(a, c)
-            product_b, steps_b = ratios(b, m)
+            rise_s, end = math.log1p(n / (s + 8)), s + 8 + n
             product_s, steps_s = ratios(s, n)
             log_s = max(la, lb) + math.log1p(math.exp(-abs(la - lb)))
-            # the first factors, log a - log(a + k) and so on: with a zero count there is none
-            rest = s + n
-            value = -log_s
+            # the first factors, log a - log(a + k) and so on; with a zero count there is none, nor anything else of its side
+            rest, product = s + n, 1 / product_s
+            value = stirling(s + 8) - stirling(end) - log_s - (s + 7.5) * rise_s
+            psi_s = rise_s + n / (2 * (s + 8) * end) + digamma_series(s + 8) - digamma_series(end) + steps_s
+            psi_a, psi_b = D(0), D(0)
             if c > 0:
-                rest /= a + c
-                value += la
+                rise, last = math.log1p(c / (a + 8)), a + 8 + c
+                by, steps = ratios(a, c)
+                rest, product = rest / (a + c), product * by
+                value += la + c * math.log(last / end) + (a + 7.5) * rise + stirling(last) - stirling(a + 8)
+                psi_a = rise + c / (2 * (a + 8) * last) + digamma_series(a + 8) - digamma_series(last) + steps
             if m > 0:
-                rest /= b + m
-                value += lb
-            value += math.log(product_a * product_b / product_s * rest)
-            value += c * math.log((a + 8 + c) / (s + 8 + n)) + m * math.log((b + 8 + m) / (s + 8 + n))
-            value += (a + 7.5) * rise_a + (b + 7.5) * rise_b - (s + 7.5) * rise_s
-            value += stirling(a + 8 + c) - stirling(a + 8) + stirling(b + 8 + m) - stirling(b + 8) - stirling(s + 8 + n) + stirling(s + 8)
-            total += value + choices[int(c)]
-            psi_s = rise_s + n / (2 * (s + 8) * (s + 8 + n)) + digamma_series(s + 8) - digamma_series(s + 8 + n) + steps_s
-            psi_a = rise_a + c / (2 * (a + 8) * (a + 8 + c)) + digamma_series(a + 8) - digamma_series(a + 8 + c) + steps_a
-            psi_b = rise_b + m / (2 * (b + 8) * (b + 8 + m)) + digamma_series(b + 8) - digamma_series(b + 8 + m) + steps_b
+                rise, last = math.log1p(m / (b + 8)), b + 8 + m
+                by, steps = ratios(b, m)
+                rest, product = rest / (b + m), product * by
+                value += lb + m * math.log(last / end) + (b + 7.5) * rise + stirling(last) - stirling(b + 8)
+                psi_b = rise + m / (2 * (b + 8) * last) + digamma_series(b + 8) - digamma_series(last) + steps
+            total += value + math.log(product * rest) + choices[int(c)]
             ga, gb = a * (psi_a - psi_s) - shares * n / (s + n), b * (psi_b - psi_s) - (1 - shares) * n / (s + n)
             ga_row[d] = F(ga + c / (a + c) if c > 0 else ga)
             gb_row[d] = F(gb + m / (b + m) if m > 0 else gb)

@@ -15,7 +15,8 @@
     long long last = blockIdx.y * span + span < rows ? blockIdx.y * span + span : rows; \
     if (column >= columns) last = 0;
 
-// The sum over threadIdx.y, for the threads with threadIdx.y == 0.  All threads of the block must call it; `all` may serve again.
+// The sum over threadIdx.y, for the threads with threadIdx.y == 0; others get what they added up themselves, so that nobody reads a
+// neighbour's number after the last barrier.  All threads of the block must call it; `all` may serve again.
 __device__ __forceinline__ float column_sum(float value, float* all) {
     int own = threadIdx.y * blockDim.x + threadIdx.x;
     all[own] = value;
@@ -24,7 +25,7 @@ __device__ __forceinline__ float column_sum(float value, float* all) {
         if (threadIdx.y < half) all[own] += all[own + half * blockDim.x];
         __syncthreads();
     }
-    return all[threadIdx.x];
+    return all[own];
 }
 
 // y[i] = act(sum over parts of partial[part][i] + bias[column of i]):  the end of everything that was cut into parts

@@ -14,35 +14,48 @@
 // Grid: x tiles down, y tiles across, z parts of K (forward, weights) or phases (input).
 #include "tile.cu"
 
-struct Geometry {
-    int N, H, W, C, OH, OW, O, KH, KW, sh, sw, top, left;
+// n / d for 0 <= n < 2^31 by a product: floor((n + 1) m / 2^(32 + shift)), m = floor(2^(32 + shift) / d), shift = floor(log2 d)
+// (A. Robison, "N-bit unsigned division via N-bit multiply-add", 2005).  A quotient of two numbers would take 25 instructions.
+struct Divisor {
+    unsigned int m;
+    int shift;
 };
 
+__device__ __forceinline__ int quotient(int n, Divisor d) { return (int)(((unsigned long long)(unsigned int)(n + 1) * d.m >> 32) >> d.shift); }
+
+// by_narrow, by_wide: the columns of the kernel that a phase meets, KW / sw rounded down (at least 1), and one more
+struct Geometry {
+    int N, H, W, C, OH, OW, O, KH, KW, sh, sw, top, left;
+    Divisor by_C, by_KW, by_OH, by_OW, by_O, by_narrow, by_wide;
+};
+
+// Where a window or a number in it begins: address, row, column
 struct Place {
-    const float* image;  // null: not there
+    const float* number;
     int h, w;
 };
 
 struct Tap {
+    int offset;  // from the window's beginning
     int h, w;
-    int offset;
 };
+
+#define NOWHERE -(1 << 30)  // a row far above every image
 
 // x in windows: outer = output pixel, inner = tap; or, SWAPPED, outer = tap, inner = output pixel
 __device__ __forceinline__ Place window_of(const Geometry& s, const float* x, int pixel) {
-    int ow = pixel % s.OW, row = pixel / s.OW;
-    return {x + (long long)(row / s.OH) * s.H * s.W * s.C, row % s.OH * s.sh - s.top, ow * s.sw - s.left};
+    int row = quotient(pixel, s.by_OW), n = quotient(row, s.by_OH);
+    int h = (row - n * s.OH) * s.sh - s.top, w = (pixel - row * s.OW) * s.sw - s.left;
+    return {x + (((long long)n * s.H + h) * s.W + w) * s.C, h, w};
 }
 
 __device__ __forceinline__ Tap tap_of(const Geometry& s, int tap) {
-    int c = tap % s.C, kernel = tap / s.C;
-    return {kernel / s.KW, kernel % s.KW, c};
+    int kernel = quotient(tap, s.by_C), h = quotient(kernel, s.by_KW), w = kernel - h * s.KW;
+    return {(h * s.W + w) * s.C + tap - kernel * s.C, h, w};
 }
 
-__device__ __forceinline__ float through_window(const Geometry& s, const Place& place, const Tap& tap) {
-    int h = place.h + tap.h, w = place.w + tap.w;
-    bool inside = place.image && h >= 0 && h < s.H && w >= 0 && w < s.W;
-    return inside ? place.image[((long long)h * s.W + w) * s.C + tap.offset] : 0;
+__device__ __forceinline__ bool in_image(const Geometry& s, const Place& place, const Tap& tap) {
+    return (unsigned int)(place.h + tap.h) < (unsigned int)s.H && (unsigned int)(place.w + tap.w) < (unsigned int)s.W;
 }
 
 struct Windows {
@@ -53,10 +66,11 @@ struct Windows {
     const float* x;
 
     __device__ __forceinline__ Outer outer(int pixel) const {
-        return pixel < s.N * s.OH * s.OW ? window_of(s, x, pixel) : Place{nullptr, 0, 0};
+        return pixel < s.N * s.OH * s.OW ? window_of(s, x, pixel) : Place{x, NOWHERE, 0};
     }
     __device__ __forceinline__ Inner inner(int tap) const { return tap_of(s, tap); }
-    __device__ __forceinline__ float at(const Outer& place, const Inner& tap) const { return through_window(s, place, tap); }
+    __device__ __forceinline__ bool inside(const Outer& place, const Inner& tap) const { return in_image(s, place, tap); }
+    __device__ __forceinline__ const float* address(const Outer& place, const Inner& tap) const { return place.number + tap.offset; }
 };
 
 struct WindowsSwapped {
@@ -66,11 +80,10 @@ struct WindowsSwapped {
     Geometry s;
     const float* x;
 
-    __device__ __forceinline__ Outer outer(int tap) const {
-        return tap < s.KH * s.KW * s.C ? tap_of(s, tap) : Tap{-(1 << 30), 0, 0};  // far above every image
-    }
+    __device__ __forceinline__ Outer outer(int tap) const { return tap < s.KH * s.KW * s.C ? tap_of(s, tap) : Tap{0, NOWHERE, 0}; }
     __device__ __forceinline__ Inner inner(int pixel) const { return window_of(s, x, pixel); }
-    __device__ __forceinline__ float at(const Outer& tap, const Inner& place) const { return through_window(s, place, tap); }
+    __device__ __forceinline__ bool inside(const Outer& tap, const Inner& place) const { return in_image(s, place, tap); }
+    __device__ __forceinline__ const float* address(const Outer& tap, const Inner& place) const { return place.number + tap.offset; }
 };
 
 // count columns, K rows
@@ -83,12 +96,14 @@ struct Columns {
 
     __device__ __forceinline__ Outer outer(int j) const { return j; }
     __device__ __forceinline__ Inner inner(int k) const { return data + (long long)k * count; }
-    __device__ __forceinline__ float at(Outer j, Inner row) const { return j < count ? row[j] : 0; }
+    __device__ __forceinline__ bool inside(Outer j, Inner) const { return j < count; }
+    __device__ __forceinline__ const float* address(Outer j, Inner row) const { return row + j; }
 };
 
 // One phase: pixels h = h0 + sh a, w = w0 + sw b, which meet kh = ph + sh q, kw = pw + sw r at outputs (ah + a - q, aw + b - r)
 struct Phase {
     int ph, pw, h0, w0, rows, columns, ah, aw, QH, QW;
+    Divisor by_QW;
 };
 
 __device__ __forceinline__ int count_from(int first, int end, int step) { return first < end ? (end - first + step - 1) / step : 0; }
@@ -105,6 +120,7 @@ __device__ __forceinline__ Phase phase_of(const Geometry& s, int number) {
     p.aw = (p.w0 + s.left - p.pw) / s.sw;
     p.QH = count_from(p.ph, s.KH, s.sh);
     p.QW = count_from(p.pw, s.KW, s.sw);
+    p.by_QW = p.QW > s.KW / s.sw && p.QW > 1 ? s.by_wide : s.by_narrow;
     return p;
 }
 
@@ -117,19 +133,19 @@ struct Outputs {
     const float* y;
 
     __device__ __forceinline__ Outer outer(int pixel) const {
-        if (pixel >= s.N * p.rows * p.columns) return {nullptr, 0, 0};
-        int b = pixel % p.columns, row = pixel / p.columns;
-        return {y + (long long)(row / p.rows) * s.OH * s.OW * s.O, p.ah + row % p.rows, p.aw + b};
+        bool there = pixel < s.N * p.rows * p.columns;
+        if (!there) pixel = 0;  // and not two ways to return: the pointer would lose its address space
+        int row = pixel / p.columns, n = row / p.rows, h = p.ah + row - n * p.rows, w = p.aw + pixel - row * p.columns;
+        return {y + (((long long)n * s.OH + h) * s.OW + w) * s.O, there ? h : NOWHERE, w};
     }
     __device__ __forceinline__ Inner inner(int k) const {
-        int o = k % s.O, tap = k / s.O;
-        return {tap / p.QW, tap % p.QW, o};
+        int tap = quotient(k, s.by_O), h = quotient(tap, p.by_QW), w = tap - h * p.QW;
+        return {k - tap * s.O - (h * s.OW + w) * s.O, h, w};
     }
-    __device__ __forceinline__ float at(const Outer& place, const Inner& tap) const {
-        int h = place.h - tap.h, w = place.w - tap.w;
-        bool inside = place.image && h >= 0 && h < s.OH && w >= 0 && w < s.OW;
-        return inside ? place.image[((long long)h * s.OW + w) * s.O + tap.offset] : 0;
+    __device__ __forceinline__ bool inside(const Outer& place, const Inner& tap) const {
+        return (unsigned int)(place.h - tap.h) < (unsigned int)s.OH && (unsigned int)(place.w - tap.w) < (unsigned int)s.OW;
     }
+    __device__ __forceinline__ const float* address(const Outer& place, const Inner& tap) const { return place.number + tap.offset; }
 };
 
 struct WeightsOfPhase {
@@ -142,11 +158,12 @@ struct WeightsOfPhase {
 
     __device__ __forceinline__ Outer outer(int c) const { return c; }
     __device__ __forceinline__ Inner inner(int k) const {
-        int o = k % s.O, tap = k / s.O;
-        int kh = p.ph + s.sh * (tap / p.QW), kw = p.pw + s.sw * (tap % p.QW);
-        return w + (long long)(kh * s.KW + kw) * s.C * s.O + o;
+        int tap = quotient(k, s.by_O), h = quotient(tap, p.by_QW);
+        int kh = p.ph + s.sh * h, kw = p.pw + s.sw * (tap - h * p.QW);
+        return w + (long long)(kh * s.KW + kw) * s.C * s.O + k - tap * s.O;
     }
-    __device__ __forceinline__ float at(Outer c, Inner element) const { return c < s.C ? element[(long long)c * s.O] : 0; }
+    __device__ __forceinline__ bool inside(Outer c, Inner) const { return c < s.C; }
+    __device__ __forceinline__ const float* address(Outer c, Inner element) const { return element + (long long)c * s.O; }
 };
 
 struct ResultOfPhase {
@@ -171,7 +188,7 @@ struct ResultOfPhase {
         int M = geometry.N * geometry.OH * geometry.OW, K = geometry.KH * geometry.KW * geometry.C;                                       \
         Result result = {y + (long long)blockIdx.z * M * geometry.O, bias, M, geometry.O, activation};                                    \
         int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                   \
-        multiply<ROWS, COLUMNS>(Windows{geometry, x}, Columns{w, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, of_a, of_b); \
+        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, w), Windows{geometry, x}, Columns{w, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, of_a, of_b); \
     }                                                                                                                                     \
                                                                                                                                           \
     extern "C" __global__ void __launch_bounds__(256)                                                                                     \
@@ -180,7 +197,7 @@ struct ResultOfPhase {
         int M = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW;                                       \
         Result result = {gw + (long long)blockIdx.z * M * geometry.O, nullptr, M, geometry.O, 0};                                         \
         int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                   \
-        multiply<ROWS, COLUMNS>(WindowsSwapped{geometry, x}, Columns{g, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, \
+        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, g), WindowsSwapped{geometry, x}, Columns{g, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, \
                        of_a, of_b);                                                                                                       \
     }                                                                                                                                     \
                                                                                                                                           \
@@ -190,7 +207,7 @@ struct ResultOfPhase {
         Phase phase = phase_of(geometry, blockIdx.z);                                                                                     \
         if ((int)blockIdx.x * ROWS >= geometry.N * phase.rows * phase.columns) return; /* phases differ by a row or a column */           \
         ResultOfPhase result = {geometry, phase, gx, bias, activation};                                                                   \
-        multiply<ROWS, COLUMNS>(Outputs{geometry, phase, g}, WeightsOfPhase{geometry, phase, w}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, \
+        multiply<ROWS, COLUMNS>(geometry.O % 4 == 0 && aligned(g, w), Outputs{geometry, phase, g}, WeightsOfPhase{geometry, phase, w}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, \
                        0, phase.QH * phase.QW * geometry.O, of_a, of_b);                                                                  \
     }
 

@@ -15,6 +15,7 @@ from .launcher import Kernel, divide_up, empty
 from .normalization import activation_and_bias_gradient, add_parts
 
 FIELDS = ("N", "H", "W", "C", "OH", "OW", "O", "KH", "KW", "sh", "sw", "top", "left")
+DIVISORS = ("by_C", "by_KW", "by_OH", "by_OW", "by_O", "by_narrow", "by_wide")
 
 
 class Geometry:
@@ -29,10 +30,19 @@ class Geometry:
         self.pixels = N * divide_up(H, stride[0]) * divide_up(W, stride[1])  # of the largest phase
         if max(N * H * W, self.outputs, self.taps) >= 2**31:
             raise ShapeError(f"a convolution of {self.x_shape} to {self.y_shape}: need fewer than 2^31 pixels; use a smaller batch")
-        self.record = np.array([(N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0])], RECORD)
+        narrow = max(KW // stride[1], 1)
+        divisors = [divisor(d) for d in (C, KW, OH, OW, O, narrow, narrow + 1)]
+        self.record = np.array([(N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0], *divisors)], RECORD)
 
 
-RECORD = np.dtype([(name, np.int32) for name in FIELDS])
+def divisor(d: int) -> tuple[int, int]:
+    """(m, shift) by which conv.cu divides by d, at least 1:  n // d = (n + 1) m >> (32 + shift)  for 0 <= n < 2^31"""
+    shift = max(d, 1).bit_length() - 1
+    return min((1 << (32 + shift)) // max(d, 1), 2**32 - 1), shift
+
+
+DIVISOR = np.dtype([("m", np.uint32), ("shift", np.int32)])
+RECORD = np.dtype([(name, np.int32) for name in FIELDS] + [(name, DIVISOR) for name in DIVISORS])
 geometry_of = functools.lru_cache(maxsize=256)(Geometry)
 
 
@@ -99,7 +109,7 @@ def weight_adjoint(s: Geometry, x: Array, y: Array) -> Array:
     parts, span = cut(divide_up(s.taps, ROWS[columns]) * divide_up(s.O, columns), s.outputs)
     partial = empty((parts, *s.w_shape))
     WEIGHTS[columns, precision()](x, y, partial, s, span)
-    return partial[0] if parts == 1 else add_parts(partial, parts, s.w_shape)
+    return add_parts(partial, parts, s.w_shape)
 
 
 def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:

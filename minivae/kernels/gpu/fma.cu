@@ -24,7 +24,7 @@ template <int ROWS, int COLUMNS> struct Core {
     __device__ __forceinline__ static int owned(int thread, int i) { return i / 4 * 64 + thread * 4 + i % 4; }
 
     __device__ __forceinline__ void add(const float (*a)[ROWS + PAD], const float (*b)[COLUMNS + PAD]) {
-#pragma unroll 4
+#pragma unroll
         for (int k = 0; k < DEPTH; ++k) {
             float of_a[PER], of_b[PER];
 #pragma unroll

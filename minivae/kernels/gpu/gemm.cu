@@ -8,16 +8,23 @@
 // op(A), or the transpose of op(B): count rows of K numbers
 template <bool KEEPS_K> struct Matrix {
     static constexpr bool ALONG_K = KEEPS_K;
-    typedef const float* Outer;
+    struct Outer {
+        const float* line;
+        bool there;
+    };
     typedef long long Inner;
     const float* data;
     int count;
     long long pitch;  // from one line in memory to the next
 
-    __device__ __forceinline__ Outer outer(int i) const { return i < count ? data + (ALONG_K ? i * pitch : i) : nullptr; }
+    __device__ __forceinline__ Outer outer(int i) const { return {data + (ALONG_K ? i * pitch : i), i < count}; }
     __device__ __forceinline__ Inner inner(int k) const { return ALONG_K ? k : k * pitch; }
-    __device__ __forceinline__ float at(Outer row, Inner k) const { return row ? row[k] : 0; }
+    __device__ __forceinline__ bool inside(const Outer& row, Inner) const { return row.there; }
+    __device__ __forceinline__ const float* address(const Outer& row, Inner k) const { return row.line + k; }
 };
+
+// Lines of memory begin at multiples of 16 bytes, so that no four neighbours are parted by an edge
+#define QUADS (of_rows.pitch | of_columns.pitch) % 4 == 0 && aligned(a, b)
 
 #define GEMM(NAME, TILE, TRANSPOSE_A, TRANSPOSE_B)                                                                                    \
     extern "C" __global__ void __launch_bounds__(256)                                                                                  \
@@ -27,7 +34,7 @@ template <bool KEEPS_K> struct Matrix {
         Matrix<TRANSPOSE_B> of_columns = {b, N, TRANSPOSE_B ? K : N};                                                                  \
         Result result = {c + (long long)blockIdx.z * M * N, bias, M, N, activation};                                                  \
         int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                \
-        multiply<TILE, TILE>(of_rows, of_columns, result, blockIdx.x * TILE, blockIdx.y * TILE, k0, k1, of_a, of_b);                        \
+        multiply<TILE, TILE>(QUADS, of_rows, of_columns, result, blockIdx.x * TILE, blockIdx.y * TILE, k0, k1, of_a, of_b);           \
     }
 
 GEMM(gemm64_nn, 64, false, false)
@@ -65,7 +72,7 @@ struct Batch {
         Matrix<!TRANSPOSE_A> of_rows = {a, M, TRANSPOSE_A ? M : K};                                                                    \
         Matrix<TRANSPOSE_B> of_columns = {b, N, TRANSPOSE_B ? K : N};                                                                  \
         Result result = {c, nullptr, M, N, 0};                                                                                         \
-        multiply<64, 64>(of_rows, of_columns, result, (int)blockIdx.x % down * 64, blockIdx.y * 64, 0, K, of_a, of_b);                 \
+        multiply<64, 64>(QUADS, of_rows, of_columns, result, (int)blockIdx.x % down * 64, blockIdx.y * 64, 0, K, of_a, of_b);          \
     }
 
 GEMM_BATCH(gemm_batch_nn, false, false)

@@ -70,7 +70,7 @@ def row_parts(rows: int, columns: int) -> tuple[int, int]:
     """How a column reduction is cut: parts, and rows of each.  By the shape alone, so that the bits do not depend on the GPU."""
     height = THREADS // width(columns)
     beside = divide_up(columns, width(columns))
-    span = max(8 * height, divide_up(rows, max(1, 256 // max(beside, 1))))
+    span = max(32 * height, divide_up(rows, max(1, 256 // max(beside, 1))))
     return divide_up(rows, span), span
 
 
@@ -80,6 +80,8 @@ def _width(columns: int) -> int:
 
 def add_parts(partial: Array, parts: int, shape: tuple[int, ...], bias: Array | None = None, activation: int = 0) -> Array:
     """act(sum over parts + bias)        (parts, *shape) -> shape"""
+    if parts == 1 and bias is None and not activation:
+        return partial.reshape(shape)
     y = empty(shape)
     ADD_PARTS(partial, bias, y, parts, y.size, shape[-1], activation)
     return y

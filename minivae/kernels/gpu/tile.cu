@@ -12,20 +12,23 @@
 //        +---+------+   +---+-------+---+
 //         DEPTH
 //
-// An operand (`Matrix` in gemm.cu, `Pixels` in conv.cu, ...) is read in three strokes, so that index arithmetic is done once for all the
-// numbers it serves:
+// An operand (`Matrix` in gemm.cu, `Windows` in conv.cu, ...) is read in strokes, so that index arithmetic is done once for all the numbers
+// it serves:
 //     outer(i)    where row i of A (column j of B) begins         inner(k)    how far k lies from there
-//     at(outer, inner)   the number, 0 outside                    ALONG_K     neighbours in memory follow k, not i
+//     inside(outer, inner)   whether there is a number; if not, it is 0        address(outer, inner)   where it lies
+//     ALONG_K     neighbours in memory follow k, not i
+// Where sizes and addresses allow it (QUADS), four neighbours in memory are read at once: a quarter of the arithmetic, too.
 #include "common.cu"
 
 #define SIDE 256   // threads of a block
 #define DEPTH 16
-#define PAD 8      // floats: with it, the 8 x 4 numbers that a warp of tensor cores reads lie in 32 banks
 
 #ifdef TF32
+#define PAD 8  // floats: with it, the 8 x 4 numbers that a warp of tensor cores reads lie in 32 banks
 #include "mma.cu"
 #define KERNEL(NAME) NAME##_tf32
 #else
+#define PAD 4  // with it, the 16 rows of two fours of k that a warp puts into a panel lie in 32 banks
 #include "fma.cu"
 #define KERNEL(NAME) NAME##_fp32
 #endif
@@ -35,52 +38,80 @@ template <int WIDTH> struct Panel {
     float number[DEPTH][WIDTH + PAD];
 };
 
-// A thread's share of a panel: COUNT numbers, and the outer places that they come from.
-template <int WIDTH, class Operand> struct Share {
-    static constexpr int COUNT = WIDTH * DEPTH / SIDE;
-    static constexpr int OUTERS = Operand::ALONG_K ? COUNT : 1;
-    static constexpr int STEP = Operand::ALONG_K ? SIDE / DEPTH : SIDE / WIDTH;  // from one of its numbers to the next
+// Which of the operand's numbers a thread reads: `TIMES` times, one or (QUADS) four neighbours.  Along k two threads of a warp read
+// 8 neighbours of each of 16 rows; along i the threads lie as the numbers do.
+template <int WIDTH, class Operand, bool QUADS> struct Share {
+    static constexpr bool ALONG_K = Operand::ALONG_K;
+    static constexpr int AT_ONCE = QUADS ? 4 : 1, READERS = WIDTH * DEPTH / AT_ONCE;
+    static constexpr int TIMES = READERS < SIDE ? 1 : READERS / SIDE;
+    static constexpr int ACROSS = ALONG_K ? DEPTH / AT_ONCE : WIDTH / AT_ONCE;  // readers of a row of memory
+    static constexpr int STEP = SIDE / ACROSS;                                 // rows of memory from one time to the next
+    static constexpr int OUTERS = ALONG_K ? TIMES : 1;
     typename Operand::Outer outer[OUTERS];
-    float number[COUNT];
+    float number[TIMES][AT_ONCE];
 
-    __device__ __forceinline__ static int first() { return (int)threadIdx.x / (Operand::ALONG_K ? DEPTH : WIDTH); }
-    __device__ __forceinline__ static int along() { return (int)threadIdx.x % (Operand::ALONG_K ? DEPTH : WIDTH); }
+    __device__ __forceinline__ static int thread() { return (int)threadIdx.x; }
+    __device__ __forceinline__ static bool reads() { return READERS >= SIDE || thread() < READERS; }
+    // the first row of memory, and the place in it
+    __device__ __forceinline__ static int row() { return ALONG_K && QUADS ? thread() / 64 * 16 + thread() / 2 % 16 : thread() / ACROSS; }
+    __device__ __forceinline__ static int along() {
+        return ALONG_K && QUADS ? thread() / 32 % 2 * 8 + thread() % 2 * 4 : thread() % ACROSS * AT_ONCE;
+    }
 
     __device__ __forceinline__ Share(const Operand& operand, int i0) {
 #pragma unroll
-        for (int q = 0; q < OUTERS; ++q) outer[q] = operand.outer(i0 + (Operand::ALONG_K ? first() + q * STEP : along()));
+        for (int q = 0; q < OUTERS; ++q) outer[q] = operand.outer(i0 + (ALONG_K ? row() + q * STEP : along()));
+    }
+
+    __device__ __forceinline__ void read(const Operand& operand, int q, const typename Operand::Inner& inner, bool there) {
+        const typename Operand::Outer& from = outer[ALONG_K ? q : 0];
+        there = there && operand.inside(from, inner);
+        const float* place = operand.address(from, inner);  // __ldg: in global memory, whatever the compiler can still tell
+        if (QUADS) {
+            float4 four = there ? __ldg((const float4*)place) : float4{0, 0, 0, 0};
+            number[q][0] = four.x, number[q][AT_ONCE / 4] = four.y, number[q][AT_ONCE / 2] = four.z, number[q][AT_ONCE - 1] = four.w;
+        } else {
+            number[q][0] = there ? __ldg(place) : 0;
+        }
     }
 
     __device__ __forceinline__ void fetch(const Operand& operand, int k0, int k1) {
-        if (Operand::ALONG_K) {
+        if (ALONG_K) {
             int k = k0 + along();
             typename Operand::Inner inner = operand.inner(k < k1 ? k : k0);
 #pragma unroll
-            for (int q = 0; q < COUNT; ++q) number[q] = k < k1 ? operand.at(outer[Operand::ALONG_K ? q : 0], inner) : 0;
+            for (int q = 0; q < TIMES; ++q) read(operand, q, inner, k < k1 && reads());
         } else {
 #pragma unroll
-            for (int q = 0; q < COUNT; ++q) {
-                int k = k0 + first() + q * STEP;
-                number[q] = k < k1 ? operand.at(outer[0], operand.inner(k)) : 0;
+            for (int q = 0; q < TIMES; ++q) {
+                int k = k0 + row() + q * STEP;
+                read(operand, q, operand.inner(k < k1 ? k : k0), k < k1 && reads());
             }
         }
     }
 
     template <class Core> __device__ __forceinline__ void store(const Core& core, Panel<WIDTH>& panel) const {
+        if (!reads()) return;
 #pragma unroll
-        for (int q = 0; q < COUNT; ++q) {
-            int i = Operand::ALONG_K ? first() + q * STEP : along(), k = Operand::ALONG_K ? along() : first() + q * STEP;
-            panel.number[k][i] = core.rounded(number[q]);
+        for (int q = 0; q < TIMES; ++q) {
+            int i = ALONG_K ? row() + q * STEP : along(), k = ALONG_K ? along() : row() + q * STEP;
+            if (ALONG_K || !QUADS) {
+#pragma unroll
+                for (int e = 0; e < AT_ONCE; ++e) panel.number[k + e][i] = core.rounded(number[q][e]);
+            } else {
+                *(float4*)&panel.number[k][i] = float4{core.rounded(number[q][0]), core.rounded(number[q][AT_ONCE / 4]),
+                                                       core.rounded(number[q][AT_ONCE / 2]), core.rounded(number[q][AT_ONCE - 1])};
+            }
         }
     }
 };
 
 // The tile at (i0, j0), summed over k0 <= k < k1, into result.put(i, j, value).
-template <int ROWS, int COLUMNS, class A, class B, class Result>
-__device__ __forceinline__ void multiply(const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1, Panel<ROWS>* of_a,
+template <int ROWS, int COLUMNS, bool QUADS, class A, class B, class Result>
+__device__ __forceinline__ void multiply_by(const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1, Panel<ROWS>* of_a,
                                          Panel<COLUMNS>* of_b) {
-    Share<ROWS, A> share_a(a, i0);
-    Share<COLUMNS, B> share_b(b, j0);
+    Share<ROWS, A, QUADS> share_a(a, i0);
+    Share<COLUMNS, B, QUADS> share_b(b, j0);
     Core<ROWS, COLUMNS> core;
     if (k0 < k1) {
         share_a.fetch(a, k0, k1);
@@ -105,6 +136,17 @@ __device__ __forceinline__ void multiply(const A& a, const B& b, const Result& r
     }
     core.put(result, i0, j0);
 }
+
+template <int ROWS, int COLUMNS, class A, class B, class Result>
+__device__ __forceinline__ void multiply(bool quads, const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1,
+                                         Panel<ROWS>* of_a, Panel<COLUMNS>* of_b) {
+    if (quads)
+        multiply_by<ROWS, COLUMNS, true>(a, b, result, i0, j0, k0, k1, of_a, of_b);
+    else
+        multiply_by<ROWS, COLUMNS, false>(a, b, result, i0, j0, k0, k1, of_a, of_b);
+}
+
+__device__ __forceinline__ bool aligned(const float* a, const float* b) { return (((unsigned long long)a | (unsigned long long)b) & 15) == 0; }
 
 // A dense result, or with several parts the sum of one of them, which add_parts (columns.cu) will finish
 struct Result {

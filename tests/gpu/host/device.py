@@ -48,15 +48,15 @@ def entry(kernel):
 def library(file, defines, text):
     """The source and entries for its kernels as a loaded library, compiled once for its contents."""
     kernels = [k for k in Kernel.registry.values() if (k.file, k.defines) == (file, defines)]
-    code = f'#include "{HEADER}"\n' + "".join(f"#define {name}\n" for name in defines) + text + "".join(map(entry, kernels))
+    code = "".join(f"#define {name}\n" for name in defines) + text + "".join(map(entry, kernels))
     digest = hashlib.sha256((code + HEADER.read_text() + " ".join(FLAGS)).encode()).hexdigest()[:24]
     CACHE.mkdir(mode=0o700, exist_ok=True)
     path = CACHE / f"{Path(file).stem}-{digest}.so"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             cpp, built = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
-            cpp.write_text(code)
-            done = subprocess.run(["g++", *FLAGS, str(cpp), "-o", str(built)], capture_output=True, text=True, timeout=120)
+            cpp.write_text(f'#include "{HEADER}"\n{code}')
+            done = subprocess.run(["g++", *FLAGS, str(cpp), "-o", str(built)], capture_output=True, text=True, timeout=600)
             if done.returncode:
                 raise HostError(f"g++ rejects {file}:\n{done.stderr[:4000]}")
             built.replace(path)

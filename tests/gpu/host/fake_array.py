@@ -62,6 +62,7 @@ def call(function, arguments, options, index=()):
             if view is not None:
                 view[...] = value
 
+    run.__name__ = getattr(function, "__name__", "?")
     captured, Now.graph = Now.graph, None
     before = [(a.view_, a.view_.copy()) for a in given if 0 not in a.strides and a.flags.writeable] if captured is not None else []
     try:
