@@ -10,6 +10,8 @@ With ``--data-dir PHOTOS`` the images are your own: a folder of photographs, as 
 it or beside it if you have one.
 """
 
+from dataclasses import asdict
+
 import numpy as np
 import stage
 from tqdm import tqdm
@@ -53,9 +55,8 @@ else:
 # %%
 # What a factor is worth to a model of images is how far it moves their pixels. Let S be half the squared distance of two faces that differ
 # in this factor alone, on average. Where the decoder's noise has the variance :math:`\sigma^2`, a latent that tells the factor takes about
-# :math:`\tfrac12 \log(S / \beta \sigma^2)` nats, and none if that is negative. So a beta-VAE takes up the factors in the order of S, and
-# of two whose S are nearly equal any two mixtures: a small overlap of their effects turns the axes far, as it does those of an ellipse that
-# is nearly a circle. The effects of these factors hardly overlap, and most S differ.
+# :math:`\tfrac12 \log(S / \sigma^2)` nats, and none if that is negative. So a VAE takes up the factors in the order of S. Small ones come
+# late: a factor that moves few pixels, or moves an edge to and fro, is the last that a network learns to see.
 
 
 def worth() -> dict[str, float]:
@@ -76,10 +77,11 @@ def worth() -> dict[str, float]:
 # The objective is the :math:`\beta`-TCVAE: the KL's part that makes latents dependent, the total correlation, has the weight 20. It is what
 # turns the axes. Two independent factors in two latents are independent there, and any mixture of them is not, so long as the factors are
 # no Gaussians: uniform as they are, a turn by 45 degrees makes 0.3 nats of total correlation, where the ELBO, which feels only that S
-# differ, loses next to nothing. The decoder is a Gaussian whose one scale is learned (O. Rybkin et al., 2021). ``--full`` saves a checkpoint every 250 steps, and
-# goes on from it.
+# differ, loses next to nothing. The decoder is a Gaussian whose one scale is learned (O. Rybkin et al., 2021). ``--full`` saves a
+# checkpoint every 250 steps, and goes on from it.
 
-stages, per, batch = *stage.pick(asked, (12, 100), (24, 250), (48, 250)), 64
+per, batch = stage.pick(asked, 100, 250, 250), 64  # steps between two looks
+phases = stage.pick(asked, [(20.0, 12)], [(20.0, 24)], [(20.0, 48), (100.0, 10)])  # weight of the total correlation, looks
 model = VAE(
     (size, size, 3),
     Stream(asked.seed).split("weights"),
@@ -90,20 +92,21 @@ model = VAE(
     likelihood="gaussian",
 )
 model.log_scale.data[...] = np.log(0.5)
-config = TrainingConfig(epochs=stages, batch_size=batch, lr=2e-3, lr_schedule="cosine", seed=asked.seed)
-trainer, kept = Trainer(model, config, TotalCorrelation(20.0)), asked.out / "faces.npz"
-if asked.full and kept.exists():
-    arrays, metadata = checkpoint.load(kept)
-    if metadata["training"] == config.__dict__:
-        trainer.load_state(arrays, metadata)
-rng, steps = Stream(asked.seed).split("order"), stages * per * batch
-order = np.concatenate([rng.permutation(len(train)) for _ in range(-(-steps // len(train)))])
-bar = tqdm(range(trainer.epochs_done, stages), desc="faces", unit=f"x{per} steps", leave=False, delay=2)
-for part in bar:
-    terms = trainer.epoch(train[order[part * per * batch : (part + 1) * per * batch]])
-    bar.set_postfix(loss=f"{terms['loss']:.0f}", kl=f"{terms['kl']:.1f}", refresh=False)
-    if asked.full:
-        checkpoint.save(kept, *trainer.state())
+for phase, (weight, looks) in enumerate(phases):
+    config = TrainingConfig(epochs=looks, batch_size=batch, lr=2e-3, lr_schedule="cosine", seed=asked.seed + phase)
+    trainer, kept = Trainer(model, config, TotalCorrelation(weight)), asked.out / f"faces_{weight:g}.npz"
+    if asked.full and kept.exists():
+        arrays, metadata = checkpoint.load(kept)
+        if metadata["training"] == asdict(config):
+            trainer.load_state(arrays, metadata)
+    rng, steps = Stream(asked.seed + phase).split("order"), looks * per * batch
+    order = np.concatenate([rng.permutation(len(train)) for _ in range(-(-steps // len(train)))])
+    bar = tqdm(range(trainer.epochs_done, looks), desc=f"weight {weight:g}", unit=f"x{per} steps", leave=False, delay=2)
+    for part in bar:
+        terms = trainer.epoch(train[order[part * per * batch : (part + 1) * per * batch]])
+        bar.set_postfix(loss=f"{terms['loss']:.0f}", kl=f"{terms['kl']:.1f}", refresh=False)
+        if asked.full:
+            checkpoint.save(kept, *trainer.state())
 
 # %%
 # What each latent says: on faces that were not trained on, R² of each factor from the mean code of each latent alone. The factor's mean in

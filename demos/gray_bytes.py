@@ -43,7 +43,7 @@ encoder = nn.Sequential(nn.Flatten(), *block(pixels, units), *block(units, units
 shape = (*digits.image_shape[:2], 2)
 decoder = nn.Sequential(*block(latent, units), *block(units, units), nn.Dense(units, 2 * pixels, rng), nn.Reshape(*shape))
 model = VAE(digits.image_shape, latent=latent, likelihood="beta_binomial", encoder=encoder, decoder=decoder)
-epochs = stage.pick(asked, 5, 40, 20)
+epochs = stage.pick(asked, 5, 40, 12)
 stage.train(model, digits.train_images, epochs, batch_size=100, lr=2e-3, lr_schedule="cosine", seed=asked.seed)
 
 # %%

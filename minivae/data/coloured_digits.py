@@ -24,8 +24,8 @@ def colour_table(classes: int = 10, weights: Sequence[float] = WEIGHTS) -> np.nd
     """p(colour k | class c) = weights[(k - c) mod K] / sum: each class has its own favourite.     -> (C, K)
 
     All rows have one entropy, for these six weights 1.3069 nats, of log 6 = 1.7918."""
-    weights = np.asarray(weights, np.float64)
-    return weights[(np.arange(len(weights)) - np.arange(classes)[:, None]) % len(weights)] / weights.sum()
+    own = np.asarray(weights, np.float64)
+    return own[(np.arange(len(own)) - np.arange(classes)[:, None]) % len(own)] / own.sum()
 
 
 def draw_colours(labels: Any, rng: Stream, table: np.ndarray) -> np.ndarray:

@@ -31,12 +31,10 @@ class MixtureCVAE(CVAE):
         super().__init__(image_shape, rng, condition, **options)
         self.components = components
         widths = condition, max(self.hidden, default=condition), components * (2 * self.latent + 1)
-        self.prior_network = mlp(widths, rng.split("prior"), self.activation)
-        last = self.prior_network.layers[-1]
-        for p in last.parameters():
-            p.data[...] = 0
-        means = rng.split("means").normal((components * self.latent,), like=last.b.data)
-        last.b.data[components : components + components * self.latent] = means
+        self.prior_network = mlp(widths, rng.split("prior"), "silu")
+        w, b = self.prior_network.layers[-1].parameters()
+        w.data[...], b.data[...] = 0, 0
+        b.data[components : components + components * self.latent] = rng.split("means").normal((components * self.latent,), like=b.data)
 
     def config(self) -> dict[str, Any]:
         own = super().config() | {"components": self.components}

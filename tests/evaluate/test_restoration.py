@@ -24,6 +24,16 @@ def test_the_pooled_error_counts():
         psnr(truth, truth.reshape(4, 2))
 
 
+@pytest.mark.parametrize("size", [1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_the_error_of_many_pixels_is_that_of_all(size):
+    """They are compared a million at a time; of bytes, whose differences are no bytes."""
+    draw = np.random.default_rng(size)
+    a, b = draw.integers(0, 256, (2, size), np.uint8)
+    a[-1] = b[-1] ^ 255
+    error = ((a.astype(int) - b) ** 2).mean()
+    assert_allclose(psnr(a, b, 255), 10 * np.log10(255**2 / error), rtol=1e-12)
+
+
 def test_the_linear_estimate_is_the_regression_on_noisy_pixels():
     """The best linear map from y = x + sigma n to x: fitted on 200 noisy copies of the training images it is found to their own error."""
     sigma, copies = 0.8, 500

@@ -66,12 +66,12 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
     __device__ __forceinline__ void read(const Operand& operand, int q, const typename Operand::Inner& inner, bool there) {
         const typename Operand::Outer& from = outer[ALONG_K ? q : 0];
         there = there && operand.inside(from, inner);
-        const float* place = operand.address(from, inner);
+        const float* place = operand.address(from, inner);  // __ldg: in global memory, whatever the compiler can still tell
         if (QUADS) {
-            float4 four = there ? *(const float4*)place : float4{0, 0, 0, 0};
+            float4 four = there ? __ldg((const float4*)place) : float4{0, 0, 0, 0};
             number[q][0] = four.x, number[q][AT_ONCE / 4] = four.y, number[q][AT_ONCE / 2] = four.z, number[q][AT_ONCE - 1] = four.w;
         } else {
-            number[q][0] = there ? *place : 0;
+            number[q][0] = there ? __ldg(place) : 0;
         }
     }
 

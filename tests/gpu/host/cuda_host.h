@@ -31,6 +31,7 @@ struct __attribute__((aligned(16))) float4 { float x, y, z, w; };
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 extern "C" __attribute__((weak, visibility("hidden"))) unsigned __start_shared_memory[], __stop_shared_memory[];
 
+template <class T> static inline T __ldg(const T* place) { return *place; }
 static inline float __int_as_float(int bits) { float x; std::memcpy(&x, &bits, 4); return x; }
 static inline int __float_as_int(float x) { int bits; std::memcpy(&bits, &x, 4); return bits; }
 
