@@ -94,7 +94,7 @@ def into_gamut(lab: Any) -> Shown:
 
 def inside(rgb: np.ndarray) -> np.ndarray:
     """(..., 3) -> (...)"""
-    return ((rgb >= -TOLERANCE) & (rgb <= 1 + TOLERANCE)).all(axis=-1)
+    return np.asarray(((rgb >= -TOLERANCE) & (rgb <= 1 + TOLERANCE)).all(axis=-1))
 
 
 def faded(lab: np.ndarray, share: np.ndarray) -> np.ndarray:
