@@ -35,6 +35,9 @@ digits = stage.digits(asked)
 budget, seeds = stage.pick(asked, 3.0, 20.0, 200.0), stage.pick(asked, 1, 3, 3)  # seconds of the processor for each model, and trainings
 train, test = digits.train_images, digits.test_images
 count = min(len(test), stage.pick(asked, 300, 500, 2000))  # images in every set that is judged
+shuffled = Stream(asked.seed).split("test images").permutation(len(test))  # MNIST's first 5,000 are other writers' than its last
+against = test[shuffled[:count]]
+held = test[shuffled[count : 2 * count]] if len(test) >= 2 * count else train[:count]  # real images that no others are compared with
 
 # %%
 # The judge's eyes: a convolutional classifier, and the 64 numbers behind its last relu.
@@ -43,7 +46,7 @@ eyes = Classifier(digits.image_shape, Stream(asked.seed).split("weights of the c
 stage.train(eyes, train, stage.pick(asked, 2, 6, 3), digits.train_labels, CrossEntropy(), "classifier", lr=2e-3, batch_size=64)
 error = (inference.classify(eyes, test) != digits.test_labels).mean()
 print(f"the classifier is wrong about {error:.1%} of {len(test)} test images")
-reference = inference.features(eyes, test[:count])
+reference = inference.features(eyes, against)
 
 
 # %%
@@ -106,7 +109,7 @@ def judged(images: np.ndarray) -> np.ndarray:
     return np.array([sharpness(images), *likeness(seen, reference), frechet_distance(seen, reference), uneven])
 
 
-held_out = judged(to_float(train[:count]))  # which are real, and not those that the others are compared with
+held_out = judged(to_float(held))
 table = {name: np.zeros((seeds, len(COLUMNS))) for name in RIVALS}
 shown: dict[str, np.ndarray] = {}
 for s in range(seeds):

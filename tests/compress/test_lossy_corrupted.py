@@ -111,13 +111,13 @@ def test_ten_thousand_corrupted_files(coder, files):
 
 
 def test_a_large_picture_promised_by_few_words_takes_little(coder, files):
-    """The largest that a header may promise, of 2^24 pixels, and a message for 33x40: what is allocated are its latents."""
+    """The largest that a header may promise, and a message for 33x40: refused before memory is taken for its latents."""
     digest, body = coder.digest, files[0][HEAD.size :]
     tracemalloc.start()
     try:
         for height, width in ((4096, 4096), (1, LARGEST), (LARGEST, 1)):
-            with pytest.raises(DataError, match="ended before"):
+            with pytest.raises(DataError, match="too few for"):
                 coder.decompress(sealed(height, width, digest, body))
-        assert tracemalloc.get_traced_memory()[1] < MEMORY
+        assert tracemalloc.get_traced_memory()[1] < MEMORY / 100
     finally:
         tracemalloc.stop()
