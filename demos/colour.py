@@ -1,5 +1,5 @@
 """Colours for gray images
-======================
+=======================
 
 A gray picture leaves its colours open.  A network that is trained to say them by least squares says their mean, which is mud; a conditional
 VAE draws: :math:`z \\sim p(z \\mid L)`, then the colours by :math:`p(a, b \\mid z, L)`, and each :math:`z` is another colouring.  Here it
