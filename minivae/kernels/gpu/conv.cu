@@ -181,6 +181,7 @@ struct ResultOfPhase {
     }
 };
 
+// Weights, 256 taps by 16 channels: without the 1, ptxas keeps to the registers of three blocks and spills
 #define CONV(ROWS, COLUMNS)                                                                                                               \
     extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_forward)(                                                    \
         const float* x, const float* w, const float* bias, float* y, Geometry geometry, int span, int activation) {                       \
@@ -191,7 +192,7 @@ struct ResultOfPhase {
         multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, w), Windows{geometry, x}, Columns{w, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, of_a, of_b); \
     }                                                                                                                                     \
                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(256)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(256, COLUMNS == 16 ? 1 : 2)                                                              \
         KERNEL(conv##COLUMNS##_weights)(const float* x, const float* g, float* gw, Geometry geometry, int span) {                         \
         PANELS(ROWS, COLUMNS);                                                                                                            \
         int M = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW;                                       \

@@ -138,7 +138,7 @@ def declared_in_source(file, defines=()):
     text = subprocess.run(command, input=source(file), capture_output=True, text=True, check=True).stdout
     types = {c: name for name, c in C_TYPES.items()}
     kernels = {}
-    for name, arguments in re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\)', text):
+    for name, arguments in re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)', text):
         kernels[name] = []
         for argument in re.sub(r"\bconst\b", "", arguments).split(","):
             kind, array, own = re.fullmatch(r"\s*([\w ]+?)\s*(\*?)\s*(\w+)\s*", argument).groups()
