@@ -2,13 +2,14 @@
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numba
 import pytest
 from hypothesis import HealthCheck, settings
 
-from minivae.backend import gpu
+from minivae.backend import cpu_backend, gpu, use_backend
 from minivae.errors import UsageError
 
 os.environ["MPLBACKEND"] = "Agg"  # a figure is an array here: no test may open a window
@@ -28,6 +29,13 @@ def real_mnist() -> Path:
     if not [file for place in (DATA, DATA / "mnist") for file in place.glob("train-images*")]:
         pytest.skip(f"MNIST is not in {DATA}; set MINIVAE_DATA to the folder that holds it")
     return DATA
+
+
+@pytest.fixture(autouse=True)
+def backend_as_it_was() -> Iterator[None]:
+    """A command or a benchmark chooses a backend for its process: in the tests' process it would be that of all tests after it."""
+    with use_backend(cpu_backend()):
+        yield
 
 
 @functools.cache
