@@ -30,6 +30,7 @@ from minivae.objectives import (
     shuffle_latents,
     trained,
 )
+from minivae.objectives.base import occasionally
 from minivae.quadrature import log_marginal
 
 X = np.random.default_rng(0).uniform(size=(6, 4, 3, 1)).astype(np.float32)
@@ -260,3 +261,9 @@ def test_summaries_name_the_parts_of_the_loss():
     assert Factor().summary(measures) == "= 80.25 + 25.50 +4.75 for the total correlation"
     assert TotalCorrelation().summary(measures).startswith("= 80.25 + 25.50 +4.75 for the total correlation")
     assert Factor().optimizers() == {"critic": {"optimizer": "adam", "betas": (0.5, 0.9)}}
+
+
+def test_an_occasion_comes_at_its_steps():
+    turns = occasionally([("critic",), ("generator", "critic")], 3)
+    assert turns == [("critic", "penalty"), ("generator", "critic"), ("critic",), ("generator", "critic", "penalty"), ("critic",), turns[1]]
+    assert occasionally([("critic",)], 1, "look") == [("critic", "look")]
