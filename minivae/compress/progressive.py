@@ -5,6 +5,7 @@ integers are exact; between them stand + - x and tables of sigmoid and tanh, on 
 may compute as it likes.  The file is that of iterations.py.
 """
 
+import functools
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
@@ -147,14 +148,10 @@ def convolution(layer: Any, where: str, digest: Any) -> Any:
     return forward
 
 
-_tables: dict[str, np.ndarray] = {}
-
-
+@functools.cache
 def table_of(name: str) -> np.ndarray:
     """sigmoid or tanh from -32 to 32 in steps of 2^-ACTIVATION."""
-    if name not in _tables:
-        _tables[name] = getattr(tables, name)(np.arange(-TABLE_END, TABLE_END + 1) / 2.0**ACTIVATION)
-    return _tables[name]
+    return getattr(tables, name)(np.arange(-TABLE_END, TABLE_END + 1) / 2.0**ACTIVATION)
 
 
 def read(table: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -34,9 +34,13 @@ def lab_of_xyz(xyz: Any) -> np.ndarray:
     """L* = 116 f(Y) - 16, a* = 500 (f(X) - f(Y)), b* = 200 (f(Y) - f(Z)), of X, Y, Z over those of white.     (..., 3) -> (..., 3)
 
     f(t) = t^(1/3) where that is above 6/29, below t / (3 (6/29)^2) + 4/29"""
-    t = triples("lab_of_xyz", xyz) / WHITE
-    f = np.where(t > JOINT**3, np.cbrt(t), t / (3 * JOINT**2) + 4 / 29)
+    f = root(triples("lab_of_xyz", xyz) / WHITE)
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def root(t: np.ndarray) -> np.ndarray:
+    """f of `lab_of_xyz`."""
+    return np.where(t > JOINT**3, np.cbrt(t), t / (3 * JOINT**2) + 4 / 29)
 
 
 def xyz_of_lab(lab: Any) -> np.ndarray:
@@ -54,9 +58,7 @@ def lab_of_rgb(rgb: Any) -> np.ndarray:
 
 def lightness_of_gray(gray: Any) -> np.ndarray:
     """L* / 100 of gray sRGB, from 0 to 1.     any shape -> the same, float32"""
-    light = linear_of_srgb(gray)
-    f = np.where(light > JOINT**3, np.cbrt(light), light / (3 * JOINT**2) + 4 / 29)
-    return (1.16 * f - 0.16).astype(np.float32)
+    return (1.16 * root(linear_of_srgb(gray)) - 0.16).astype(np.float32)
 
 
 def rgb_of_lab(lab: Any) -> np.ndarray:

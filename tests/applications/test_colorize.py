@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from skimage.color import rgb2lab
+from skimage.color import lab2xyz, rgb2lab
+from skimage.color.colorconv import rgb_from_xyz
 
 import minivae as mv
 from minivae import ShapeError, Stream, UsageError
@@ -37,7 +38,11 @@ def test_the_colours_are_the_models_and_the_lightness_is_the_images():
     mid = np.broadcast_to((gray[..., 0] > 30) & (gray[..., 0] < 80), (2, 3, 8, 12))  # where sRGB has this colour
     assert_allclose(lab[mid][:, 1:], np.broadcast_to([20, -10], (mid.sum(), 2)), atol=1e-3)
     dark = np.broadcast_to(gray[..., 0] < 2, (2, 3, 8, 12))
-    assert (np.hypot(*lab[dark][:, 1:].T) < 11).all()  # the darkest that sRGB has of 22.4
+    share = np.linspace(0, 1, 2001)[:, None]  # of (20, -10): what sRGB has of it at L* 2 is not less than at any darker one
+    light = lab2xyz(np.concatenate([np.full_like(share, 2), 20 * share, -10 * share], axis=1)) @ rgb_from_xyz.T
+    most = share[(light >= -1e-4 / 12.92).all(axis=1)].max()  # a value may be 1e-4 below 0, TOLERANCE
+    assert most < 0.6
+    assert (np.hypot(*lab[dark][:, 1:].T) <= (most + 1 / 2000) * np.hypot(20, -10)).all()
     assert 0 < found.outside < 0.5
 
 

@@ -15,7 +15,7 @@
 #include "tile.cu"
 
 // n / d for 0 <= n < 2^31 by a product: floor((n + 1) m / 2^(32 + shift)), m = floor(2^(32 + shift) / d), shift = floor(log2 d)
-// (A. Robison, "N-bit unsigned division via N-bit multiply-add", 2005).  A quotient of two numbers would take 25 instructions.
+// (A. Robison, "N-bit unsigned division via N-bit multiply-add", 2005): GPUs have no instruction that divides integers.
 struct Divisor {
     unsigned int m;
     int shift;
