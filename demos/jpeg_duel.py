@@ -17,15 +17,13 @@ Some fifty photos come with Debian's wallpapers, and need no root:
 import hashlib
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import skimage
+import photos
 import stage
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from minivae import Stream, load
 from minivae import save as save_model
@@ -42,21 +40,6 @@ except ImportError:
     pillow_jxl = None
 
 asked = stage.options(__doc__)
-FOLDER = Path(skimage.__file__).parent / "data"
-TEST = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png")
-OTHERS = ("hubble_deep_field.jpg", "ihc.png", "retina.jpg")  # to train on, and no photo of the test's is near
-
-
-def halved(image: Image.Image) -> np.ndarray:
-    """Twice for a large one: what JPEG left in it goes."""
-    factor = 4 if min(image.size) >= 1000 else 2
-    return np.asarray(image.convert("RGB").resize((image.width // factor, image.height // factor), Image.Resampling.LANCZOS))
-
-
-def detail(x: np.ndarray) -> float:
-    """The mean difference of neighbours in a row."""
-    return float(abs(np.diff(x[..., 1].astype(np.int16), axis=1)).mean())
-
 
 # %%
 # What it is trained on: patches at random places, half of them mirrored, each the one of four with most detail, since photos have large
@@ -64,29 +47,10 @@ def detail(x: np.ndarray) -> float:
 # scikit-learn are for the test where there are others to train on.
 
 side, count = stage.pick(asked, (32, 320), (64, 5000), (64, 16000))
-samples = {name: halved(Image.fromarray(x)) for name, x in zip(("china", "flower"), load_sample_images().images, strict=True)}
-if asked.data_dir:
-    files = sorted(f for f in asked.data_dir.rglob("*") if f.suffix.lower() in (".png", ".jpg", ".jpeg") and f.is_file())
-    opened = (Image.open(f) for f in files)
-    photos = [halved(image) for image in opened if image.mode == "RGB" and min(image.size) >= 4 * side]
-else:
-    photos = [*samples.values(), *(halved(Image.open(FOLDER / name)) for name in OTHERS)]
-photos = [x for x in photos if min(x.shape[:2]) >= side]
-draw = np.random.default_rng(asked.seed)
-
-
-def patch() -> np.ndarray:
-    photo = photos[draw.integers(len(photos))]
-    corners = [[int(draw.integers(n - side + 1)) for n in photo.shape[:2]] for _ in range(4)]
-    return max((photo[i : i + side, j : j + side] for i, j in corners), key=detail)[:, :: draw.choice([-1, 1])]
-
-
-train = np.stack([patch() for _ in range(count)])
-test = {Path(name).stem: np.asarray(Image.open(FOLDER / name).convert("RGB")) for name in stage.pick(asked, TEST[:2], TEST, TEST)}
-test |= samples if asked.data_dir else {}
-if asked.tiny:
-    test = {name: x[100:292, 150:342] for name, x in test.items()}
-print(f"{count:,} patches of {len(photos)} pictures; test: {', '.join(test)}")
+pictures = [x for x in photos.to_train(asked) if min(x.shape[:2]) >= side]
+train = photos.patches(pictures, side, count, asked.seed)
+test = photos.to_test(asked) | (photos.samples() if asked.data_dir else {})
+print(f"{count:,} patches of {len(pictures)} pictures; test: {', '.join(test)}")
 
 # %%
 # One codec a weight of the error: the first is trained from the beginning, each other one goes on from the nearest.  They are kept in

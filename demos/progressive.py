@@ -13,14 +13,12 @@ on the pictures of a folder, and without on five that come with scikit-image and
 
 import hashlib
 import io
-from pathlib import Path
 
 import numpy as np
-import skimage
+import photos
 import stage
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from minivae import Stream, load
 from minivae import save as save_model
@@ -32,48 +30,17 @@ from minivae.objectives import Progressive
 from minivae.plots.layout import FAINT, INK, SMALL, TEXT, TITLE, calm
 
 asked = stage.options(__doc__)
-FOLDER = Path(skimage.__file__).parent / "data"
-TEST = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png")
-OTHERS = ("hubble_deep_field.jpg", "ihc.png", "retina.jpg")  # to train on, and no photo of the test's is near
 SIDE, BATCH = 32, 8
-
-
-def halved(image: Image.Image) -> np.ndarray:
-    """Twice for a large one: what JPEG left in it goes."""
-    factor = 4 if min(image.size) >= 1000 else 2
-    return np.asarray(image.convert("RGB").resize((image.width // factor, image.height // factor), Image.Resampling.LANCZOS))
-
-
-def detail(x: np.ndarray) -> float:
-    """The mean difference of neighbours in a row."""
-    return float(abs(np.diff(x[..., 1].astype(np.int16), axis=1)).mean())
-
 
 # %%
 # What it is trained on: patches of 32x32 at random places, half of them mirrored, each the one of four with most detail.  Files with
 # transparent pixels are drawings, and are left out.  No photo of the test's is among them.
 
-if asked.data_dir:
-    files = sorted(f for f in asked.data_dir.rglob("*") if f.suffix.lower() in (".png", ".jpg", ".jpeg") and f.is_file())
-    opened = (Image.open(f) for f in files)
-    photos = [halved(image) for image in opened if image.mode == "RGB" and min(image.size) >= 8 * SIDE]
-else:
-    photos = [halved(Image.fromarray(x)) for x in load_sample_images().images] + [halved(Image.open(FOLDER / name)) for name in OTHERS]
+sources = photos.to_train(asked)
 count = stage.pick(asked, 320, 4000, 16000)
-draw = np.random.default_rng(asked.seed)
-
-
-def patch() -> np.ndarray:
-    photo = photos[draw.integers(len(photos))]
-    corners = [[int(draw.integers(n - SIDE + 1)) for n in photo.shape[:2]] for _ in range(4)]
-    return max((photo[i : i + SIDE, j : j + SIDE] for i, j in corners), key=detail)[:, :: draw.choice([-1, 1])]
-
-
-train = np.stack([patch() for _ in range(count)])
-test = {Path(name).stem: np.asarray(Image.open(FOLDER / name).convert("RGB")) for name in stage.pick(asked, TEST[:2], TEST, TEST)}
-if asked.tiny:
-    test = {name: x[100:292, 150:342] for name, x in test.items()}
-print(f"{count:,} patches of {len(photos)} pictures; test: {', '.join(test)}")
+train = photos.patches(sources, SIDE, count, asked.seed)
+test = photos.to_test(asked)
+print(f"{count:,} patches of {len(sources)} pictures; test: {', '.join(test)}")
 
 # %%
 # Training unrolls one iteration at first, then more: a step costs as much as there are iterations, and what the first learns the others

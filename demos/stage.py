@@ -1,6 +1,9 @@
 """What every demo shares: its command line, the digits, training with a bar, and claims that may fail."""
 
 import argparse
+import bz2
+import gzip
+import lzma
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -93,6 +96,15 @@ def bars_of_a_file(parts: dict[str, float], model: float, others: dict[str, floa
     figure.suptitle(title, fontsize=TITLE, color=INK)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=SMALL, frameon=False)
     return figure
+
+
+def compressed(raw: bytes) -> dict[str, int]:
+    """Bytes that the general compressors make of these, each at its best."""
+    return {
+        "gzip -9": len(gzip.compress(raw, 9)),
+        "bzip2 -9": len(bz2.compress(raw, 9)),
+        "lzma -9e": len(lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME)),
+    }
 
 
 def claim(text: str, holds: bool) -> None:

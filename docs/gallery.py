@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 DEMOS = HERE.parent / "demos"
 FIGURES = HERE / "demos" / "figures"  # until they are moved beside the pages; a folder a script
 SIZES = {"tiny": ["--tiny"], "usual": [], "full": ["--full"]}
-SHARED = ("stage",)  # modules of the scripts, no scripts
+SHARED = ("stage", "photos")  # modules of the scripts, no scripts
 SECTIONS = {
     "What a VAE is": ("three_losses", "overlap", "gaps", "walks"),
     "The bound": ("exact_posterior", "surgery", "iwae_table", "estimator_lab", "priors"),

@@ -10,7 +10,7 @@ import pytest
 from minivae import Stream
 from minivae.data import Faces
 
-SHARED = {"stage"}
+SHARED = {"stage", "photos"}
 DEMOS = sorted(demo for demo in (Path(__file__).parents[1] / "demos").glob("*.py") if demo.stem not in SHARED)
 MEASURES = {"peak"}  # scripts that measure, and claim nothing
 

@@ -87,12 +87,8 @@ class LossyCoder:
         """The integers of a picture, filled up to whole 16s by its edge.     (H, W, C) uint8 -> (h, w, M) int16
 
         Raises ShapeError, DataError."""
-        picture = np.asarray(picture)
-        if picture.ndim != 3 or picture.shape[2] != self.channels or not picture.size or picture.dtype != np.uint8:
-            raise ShapeError(f"a picture is {picture.dtype} {picture.shape}; need bytes, uint8 (H, W, {self.channels})")
+        picture = checked(picture, self.channels, LARGEST)
         height, width = picture.shape[:2]
-        if height * width > LARGEST:
-            raise DataError(f"a picture of {height}x{width} has more than {LARGEST:,} pixels; cut it into several")
         h, w = -(-height // STRIDE), -(-width // STRIDE)
         last = self.low + np.array([len(table) - 2 for table in self.slots])
         latents = np.empty((h, w, self.latent), np.int16)
@@ -163,6 +159,17 @@ class LossyCoder:
         if stack.size or int(stack.heads[0]) != 1 << 32:
             raise DataError(f"{name} says more than its {height}x{width} pixels need: it was altered")
         return self.picture(y.reshape(h, w, self.latent))[:height, :width]
+
+
+def checked(picture: Any, channels: int, largest: int) -> np.ndarray:
+    """A picture as coders take it.     Raises ShapeError, DataError."""
+    picture = np.asarray(picture)
+    if picture.ndim != 3 or picture.shape[2] != channels or not picture.size or picture.dtype != np.uint8:
+        raise ShapeError(f"a picture is {picture.dtype} {picture.shape}; need bytes, uint8 (H, W, {channels})")
+    height, width = picture.shape[:2]
+    if height * width > largest:
+        raise DataError(f"a picture of {height}x{width} has more than {largest:,} pixels; cut it into several")
+    return picture
 
 
 Box = tuple[slice, slice]

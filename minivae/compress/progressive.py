@@ -14,11 +14,12 @@ import numpy as np
 
 from ..backend import to_device, xp
 from ..engine import no_grad
-from ..errors import DataError, ShapeError, UsageError
+from ..errors import DataError, UsageError
 from ..models.residual_gru import GRAY, STRIDE
 from ..nn import evaluating
 from . import tables
 from .iterations import LARGEST, MOST, VERSION, pack, read_chunks, unpack_bits
+from .lossy import checked
 from .portable import STANDARD, conv
 from .portable import TABLE_END as LAST
 
@@ -49,12 +50,8 @@ class ProgressiveCoder:
 
     def steps(self, picture: Any, iterations: int = 8) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The bits of each iteration, and the picture (16 h, 16 w, C) uint8 that a reader has after it."""
-        picture = np.asarray(picture)
-        if picture.ndim != 3 or picture.shape[2] != self.channels or not picture.size or picture.dtype != np.uint8:
-            raise ShapeError(f"a picture is {picture.dtype} {picture.shape}; need bytes, uint8 (H, W, {self.channels})")
+        picture = checked(picture, self.channels, LARGEST)
         height, width = picture.shape[:2]
-        if height * width > LARGEST:
-            raise DataError(f"a picture of {height}x{width} has more than {LARGEST:,} pixels; cut it into several")
         if not 1 <= iterations <= MOST:
             raise UsageError(f"iterations is {iterations}; need 1 to {MOST}")
         own = self.model.parameters()[0].data
