@@ -17,11 +17,19 @@ from minivae.objectives import elbo
 
 from ..ops.laws import pulled_back, value
 from ..ops.table import TABLE, cases
+from ..processes import alone, common_folder
 from .test_graph import IMAGES, STORIES, same_state, trained
 from .test_table import judged
 
-pytestmark = [pytest.mark.gpu, pytest.mark.xdist_group("gpu")]  # one process: another's memory is no leak
+pytestmark = pytest.mark.gpu
 BOUNDS = {"fp32": 1e-5, "tf32": 1e-3}  # of a gradient, relative in norm
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(tmp_path_factory):
+    """Free memory is read by one of them: what another process takes meanwhile would be a leak to it."""
+    with alone(common_folder(tmp_path_factory), "gpu"):
+        yield
 
 
 @pytest.fixture(params=["as it stands", "with every kernel"])

@@ -25,6 +25,7 @@ def test_it_compiles_what_the_steps_of_a_dense_and_of_a_convolutional_vae_need()
 
 def test_it_is_started_once_and_only_where_nothing_is_compiled_yet(tmp_path, monkeypatch):
     started = []
+    monkeypatch.delenv(ahead.SECOND, raising=False)
 
     class Popen:
         def __init__(self, command, **options):
@@ -43,6 +44,7 @@ def test_it_is_started_once_and_only_where_nothing_is_compiled_yet(tmp_path, mon
     monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda _: {0}, raising=False)
     ahead.begin(tmp_path)
     monkeypatch.undo()
+    monkeypatch.delenv(ahead.SECOND, raising=False)
     monkeypatch.setattr(ahead.subprocess, "Popen", Popen)
     (tmp_path / "gemm.nbi").touch()
     ahead.begin(tmp_path)
