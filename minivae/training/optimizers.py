@@ -5,6 +5,7 @@ An optimizer moves the parameters into one array (each Tensor becomes a view of 
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -131,6 +132,7 @@ class Adam(Optimizer):
             )
         super().__init__(params, lr)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        self.places: Any = None  # of the gradients of the last step, for the kernel
         if self.has_kernel:  # what the kernel reads in the memory of the GPU
             self.now, self.rate = xp(self.flat).zeros(4, np.uint64), xp(self.flat).zeros(1, np.float32)
 
@@ -145,8 +147,8 @@ class Adam(Optimizer):
             self.rate.fill(self.lr)
             self.launch(self.now, gradients)
         elif self.flat.dtype == np.float32 and backend_of(self.flat) == "numba":
-            decay = self.weight_decay
-            adam.adam(self.flat, self.m, self.v, gradients, self.starts, self.lr, *self.betas, self.eps, decay, self.steps)
+            decay, self.places = self.weight_decay, self.places or adam.Places(self.starts)
+            adam.adam(self.flat, self.m, self.v, gradients, self.places, self.lr, *self.betas, self.eps, decay, self.steps)
         else:
             super().update_all(gradients)
 
