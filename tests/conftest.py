@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# before numba is loaded.  The processes of the tests share the cores: a thread that spins until it has work takes it from another
-# process, and none starts one more that compiles ahead
-os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "MINIVAE_COMPILES_AHEAD": "1"}
+# before NumPy and numba are loaded.  The processes of the tests share the cores: a thread that spins until there is work takes it from
+# another process, and none starts one more that compiles ahead
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MINIVAE_COMPILES_AHEAD": "1"}
 os.environ["MPLBACKEND"] = "Agg"  # a figure is an array here: no test may open a window
 
 import numba
