@@ -37,7 +37,7 @@ class Function:
         return call(self.function, arguments, options)
 
     def at(self, a, index, b):
-        call(lambda a, i, b: self.function.at(a, i, b), (a, index, b), {}, (1,))
+        call(lambda a, i, b: self.function.at(a, i, b), (a, index, b), {}, (1,), writes=True)
 
 
 class Graph:
