@@ -109,6 +109,11 @@ def products():
     return dense.gemm(*(rng.normal(size=(2, 48, 48)).astype(np.float32)))
 
 
+def long_sums():
+    rng = np.random.default_rng(5)
+    return dense.gemm(rng.normal(size=(2, 1300)).astype(np.float32), rng.normal(size=(1300, 3)).astype(np.float32))
+
+
 def images():
     rng = np.random.default_rng(3)
     return KERNELS["conv2d"][0](rng.normal(size=(1, 6, 6, 3)).astype(np.float32), rng.normal(size=(3, 3, 3, 4)).astype(np.float32))[0]
@@ -127,7 +132,7 @@ def tallied():
 
 
 USES = [("common.cu", "rows.cu", rows_of_a_block), ("columns.cu", "columns.cu", columns), ("adam.cu", "adam.cu", optimizer)]
-USES += [("tile.cu", "gemm.cu", products), ("tile.cu", "conv.cu", images), ("tally.cu", "tally.cu", tallied)]
+USES += [("join.cu", "gemm.cu", long_sums), ("tile.cu", "gemm.cu", products), ("tile.cu", "conv.cu", images), ("tally.cu", "tally.cu", tallied)]
 BARRIER = "__syncthreads()"
 
 

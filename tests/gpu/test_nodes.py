@@ -9,7 +9,7 @@ from .host.fake_cupy import installed
 from .host.nodes import captured_nodes
 
 pytestmark = needs_compiler
-MOST = {"mlp": 47, "iwae50": 96, "conv": 70, "burgess": 110}
+MOST = {"mlp": 40, "iwae50": 85, "conv": 60, "burgess": 88}
 
 
 @pytest.mark.parametrize("name", MOST)

@@ -184,22 +184,25 @@ struct ResultOfPhase {
 // Weights, 256 taps by 16 channels: without the 1, ptxas keeps to the registers of three blocks and spills
 #define CONV(ROWS, COLUMNS)                                                                                                               \
     extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_forward)(                                                    \
-        const float* x, const float* w, const float* bias, float* y, Geometry geometry, int span, int activation) {                       \
+        const float* x, const float* w, const float* bias, float* y, float* partial, unsigned int* arrived, Geometry geometry, int span,  \
+        int activation) {                                                                                                                 \
         PANELS(ROWS, COLUMNS);                                                                                                            \
         int M = geometry.N * geometry.OH * geometry.OW, K = geometry.KH * geometry.KW * geometry.C;                                       \
-        Result result = {y + (long long)blockIdx.z * M * geometry.O, bias, M, geometry.O, activation};                                    \
-        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                   \
-        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, w), Windows{geometry, x}, Columns{w, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, of_a, of_b); \
+        Result result = {y, bias, M, geometry.O, activation};                                                                             \
+        Parts parts = parts_of<ROWS, COLUMNS>(partial, arrived, blockIdx.y * gridDim.x + blockIdx.x, gridDim.z);                          \
+        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, w), Windows{geometry, x}, Columns{w, geometry.O},        \
+                                result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, K, span, parts, blockIdx.z, of_a, of_b);                 \
     }                                                                                                                                     \
                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(256, COLUMNS == 16 ? 1 : 2)                                                              \
-        KERNEL(conv##COLUMNS##_weights)(const float* x, const float* g, float* gw, Geometry geometry, int span) {                         \
+    extern "C" __global__ void __launch_bounds__(256, COLUMNS == 16 ? 1 : 2) KERNEL(conv##COLUMNS##_weights)(                             \
+        const float* x, const float* g, float* gw, float* partial, unsigned int* arrived, Geometry geometry, int span) {                  \
         PANELS(ROWS, COLUMNS);                                                                                                            \
         int M = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW;                                       \
-        Result result = {gw + (long long)blockIdx.z * M * geometry.O, nullptr, M, geometry.O, 0};                                         \
-        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                   \
-        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, g), WindowsSwapped{geometry, x}, Columns{g, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, \
-                       of_a, of_b);                                                                                                       \
+        Result result = {gw, nullptr, M, geometry.O, 0};                                                                                  \
+        Parts parts = parts_of<ROWS, COLUMNS>(partial, arrived, blockIdx.y * gridDim.x + blockIdx.x, gridDim.z);                          \
+        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, g), WindowsSwapped{geometry, x},                         \
+                                Columns{g, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, K, span, parts, blockIdx.z,      \
+                                of_a, of_b);                                                                                              \
     }                                                                                                                                     \
                                                                                                                                           \
     extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_input)(                                                      \
@@ -208,8 +211,9 @@ struct ResultOfPhase {
         Phase phase = phase_of(geometry, blockIdx.z);                                                                                     \
         if ((int)blockIdx.x * ROWS >= geometry.N * phase.rows * phase.columns) return; /* phases differ by a row or a column */           \
         ResultOfPhase result = {geometry, phase, gx, bias, activation};                                                                   \
-        multiply<ROWS, COLUMNS>(geometry.O % 4 == 0 && aligned(g, w), Outputs{geometry, phase, g}, WeightsOfPhase{geometry, phase, w}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, \
-                       0, phase.QH * phase.QW * geometry.O, of_a, of_b);                                                                  \
+        int K = phase.QH * phase.QW * geometry.O;                                                                                         \
+        multiply<ROWS, COLUMNS>(geometry.O % 4 == 0 && aligned(g, w), Outputs{geometry, phase, g}, WeightsOfPhase{geometry, phase, w},    \
+                                result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, K, K, Parts{nullptr, nullptr, 1}, 0, of_a, of_b);        \
     }
 
 CONV(64, 64)

@@ -10,9 +10,9 @@ from ...backend import PRECISIONS, Array, precision
 from ...errors import ShapeError
 from ..checks import Padding, Pair, activation_code, check_conv, output_size, transposed_size
 from .arrays import plain
-from .dense import cut
-from .launcher import Kernel, divide_up, empty
-from .normalization import activation_and_bias_gradient, add_parts
+from .dense import cut, workspace
+from .launcher import Kernel, arrived, divide_up, empty
+from .normalization import activation_and_bias_gradient
 
 FIELDS = ("N", "H", "W", "C", "OH", "OW", "O", "KH", "KW", "sh", "sw", "top", "left")
 DIVISORS = ("by_C", "by_KW", "by_OH", "by_OW", "by_O", "by_narrow", "by_wide")
@@ -60,7 +60,7 @@ def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kerne
         (columns, precision): Kernel(
             f"conv{columns}_{role}_{precision}",
             "conv.cu",
-            arguments,
+            arguments.replace("ROWS", str(rows)).replace("COLUMNS", str(columns)),
             grid.replace("ROWS", str(rows)).replace("COLUMNS", str(columns)),
             defines=(precision.upper(),),
             structures={"Geometry": RECORD},
@@ -73,13 +73,15 @@ def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kerne
 FORWARD = kernels(
     "forward",
     "float32[geometry.x] x, float32[geometry.w] w, float32?[geometry.O] bias, "
-    "float32[max(1, divide_up(geometry.taps, span)) * geometry.y] y, Geometry geometry, int32 span, int32 activation",
+    "float32[geometry.y] y, float32?[shared(divide_up(geometry.outputs, ROWS) * divide_up(geometry.O, COLUMNS), "
+    "divide_up(geometry.taps, span), ROWS * COLUMNS)] partial, uint32[ARRIVALS] arrived, Geometry geometry, int32 span, int32 activation",
     "(divide_up(geometry.outputs, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.taps, span)))",
 )
 WEIGHTS = kernels(
     "weights",
-    "float32[geometry.x] x, float32[geometry.y] g, float32[max(1, divide_up(geometry.outputs, span)) * geometry.w] gw, Geometry geometry, "
-    "int32 span",
+    "float32[geometry.x] x, float32[geometry.y] g, float32[geometry.w] gw, float32?[shared(divide_up(geometry.taps, ROWS) * "
+    "divide_up(geometry.O, COLUMNS), divide_up(geometry.outputs, span), ROWS * COLUMNS)] partial, uint32[ARRIVALS] arrived, "
+    "Geometry geometry, int32 span",
     "(divide_up(geometry.taps, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.outputs, span)))",
 )
 INPUT = kernels(
@@ -92,24 +94,21 @@ INPUT = kernels(
 def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
     """act(correlate(x, w) + b).   (N, H, W, C), (KH, KW, C, O), (O,) -> (N, OH, OW, O)"""
     columns = columns_of(s.O)
-    parts, span = cut(divide_up(s.outputs, ROWS[columns]) * divide_up(s.O, columns), s.taps)
-    kernel = FORWARD[columns, precision()]
-    if parts == 1:
-        y = empty(s.y_shape)
-        kernel(x, w, b, y, s, span, activation)
-        return y
-    partial = empty((parts, *s.y_shape))
-    kernel(x, w, None, partial, s, span, 0)
-    return add_parts(partial, parts, s.y_shape, b, activation)
+    tiles = divide_up(s.outputs, ROWS[columns]) * divide_up(s.O, columns)
+    parts, span = cut(tiles, s.taps)
+    y, partial = empty(s.y_shape), workspace(tiles, parts, ROWS[columns] * columns)
+    FORWARD[columns, precision()](x, w, b, y, partial, arrived(), s, span, activation)
+    return y
 
 
 def weight_adjoint(s: Geometry, x: Array, y: Array) -> Array:
     """w of <correlate(x, w), y>.   (N, H, W, C), (N, OH, OW, O) -> (KH, KW, C, O)"""
     columns = columns_of(s.O)
-    parts, span = cut(divide_up(s.taps, ROWS[columns]) * divide_up(s.O, columns), s.outputs)
-    partial = empty((parts, *s.w_shape))
-    WEIGHTS[columns, precision()](x, y, partial, s, span)
-    return add_parts(partial, parts, s.w_shape)
+    tiles = divide_up(s.taps, ROWS[columns]) * divide_up(s.O, columns)
+    parts, span = cut(tiles, s.outputs)
+    gw, partial = empty(s.w_shape), workspace(tiles, parts, ROWS[columns] * columns)
+    WEIGHTS[columns, precision()](x, y, gw, partial, arrived(), s, span)
+    return gw
 
 
 def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:

@@ -5,8 +5,8 @@ import math
 from ...backend import PRECISIONS, Array, precision
 from ..checks import activation_code, check_dense
 from .arrays import plain
-from .launcher import Kernel, divide_up, empty
-from .normalization import activation_and_bias_gradient, add_parts
+from .launcher import Kernel, arrived, divide_up, empty, shared
+from .normalization import activation_and_bias_gradient
 
 DEPTH = 16  # of tile.cu
 BLOCKS = 128  # that a product is cut into, if it can be: a round number near the processors of a large GPU, the same on every GPU
@@ -15,8 +15,9 @@ GEMMS = {
     (tile, kind, precision): Kernel(
         f"gemm{tile}_{kind}_{precision}",
         "gemm.cu",
-        "float32[M * K] a, float32[K * N] b, float32?[N] bias, float32[max(1, divide_up(K, span)) * M * N] c, int32 M, int32 N, int32 K, "
-        "int32 span, int32 activation",
+        "float32[M * K] a, float32[K * N] b, float32?[N] bias, float32[M * N] c, "
+        f"float32?[shared(divide_up(M, {tile}) * divide_up(N, {tile}), divide_up(K, span), {tile * tile})] partial, "
+        "uint32[ARRIVALS] arrived, int32 M, int32 N, int32 K, int32 span, int32 activation",
         grid=f"(divide_up(M, {tile}), divide_up(N, {tile}), max(1, divide_up(K, span)))",
         defines=(precision.upper(),),
     )
@@ -31,6 +32,11 @@ def cut(tiles: int, K: int) -> tuple[int, int]:
     parts = max(1, min(BLOCKS // max(1, tiles), K // (4 * DEPTH)))
     span = max(DEPTH, divide_up(divide_up(K, parts), DEPTH) * DEPTH)
     return max(1, divide_up(K, span)), span
+
+
+def workspace(tiles: int, parts: int, tile: int) -> Array | None:
+    """Where the parts of a sum lie until they are joined: `tile` numbers each.  None for one part."""
+    return empty((shared(tiles, parts, tile),)) if parts > 1 else None
 
 
 def tile_of(M: int, N: int) -> int:
@@ -54,15 +60,11 @@ def gemm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = Fals
     K, M = a.shape if transpose_a else a.shape[::-1]
     N = b.shape[0] if transpose_b else b.shape[1]
     tile = tile_of(M, N)
-    parts, span = cut(divide_up(M, tile) * divide_up(N, tile), K)
-    kernel = GEMMS[tile, "nt"[transpose_a] + "nt"[transpose_b], precision()]
-    if parts == 1:
-        c = empty((M, N))
-        kernel(a, b, bias, c, M, N, K, span, activation)
-        return c
-    partial = empty((parts, M, N))
-    kernel(a, b, None, partial, M, N, K, span, 0)
-    return add_parts(partial, parts, (M, N), bias, activation)
+    tiles = divide_up(M, tile) * divide_up(N, tile)
+    parts, span = cut(tiles, K)
+    c, partial = empty((M, N)), workspace(tiles, parts, tile * tile)
+    GEMMS[tile, "nt"[transpose_a] + "nt"[transpose_b], precision()](a, b, bias, c, partial, arrived(), M, N, K, span, activation)
+    return c
 
 
 def dense_forward(x: Array, w: Array, b: Array | None = None, activation: str | None = None) -> tuple[Array, tuple]:

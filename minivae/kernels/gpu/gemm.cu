@@ -1,8 +1,6 @@
 // C = act(op(A) op(B) + bias) for row-major matrices, op(X) = X or its transpose, though not both at once.   (M, K), (K, N), (N,) -> (M, N)
 //
 //     grid   x: tiles down    y: tiles across    z: parts of K, `span` deep
-//
-// A product with few tiles would leave most of the GPU idle: its K is cut into parts, whose sums add_parts (columns.cu) finishes in order.
 #include "tile.cu"
 
 // op(A), or the transpose of op(B): count rows of K numbers
@@ -28,13 +26,15 @@ template <bool KEEPS_K> struct Matrix {
 
 #define GEMM(NAME, TILE, TRANSPOSE_A, TRANSPOSE_B)                                                                                    \
     extern "C" __global__ void __launch_bounds__(256)                                                                                  \
-        KERNEL(NAME)(const float* a, const float* b, const float* bias, float* c, int M, int N, int K, int span, int activation) {    \
-        PANELS(TILE, TILE);                                                                                                                  \
+        KERNEL(NAME)(const float* a, const float* b, const float* bias, float* c, float* partial, unsigned int* arrived, int M, int N, \
+                     int K, int span, int activation) {                                                                                \
+        PANELS(TILE, TILE);                                                                                                            \
         Matrix<!TRANSPOSE_A> of_rows = {a, M, TRANSPOSE_A ? M : K};                                                                    \
         Matrix<TRANSPOSE_B> of_columns = {b, N, TRANSPOSE_B ? K : N};                                                                  \
-        Result result = {c + (long long)blockIdx.z * M * N, bias, M, N, activation};                                                  \
-        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                \
-        multiply<TILE, TILE>(QUADS, of_rows, of_columns, result, blockIdx.x * TILE, blockIdx.y * TILE, k0, k1, of_a, of_b);           \
+        Result result = {c, bias, M, N, activation};                                                                                   \
+        Parts parts = parts_of<TILE, TILE>(partial, arrived, blockIdx.y * gridDim.x + blockIdx.x, gridDim.z);                          \
+        multiply<TILE, TILE>(QUADS, of_rows, of_columns, result, blockIdx.x * TILE, blockIdx.y * TILE, K, span, parts, blockIdx.z,     \
+                             of_a, of_b);                                                                                              \
     }
 
 GEMM(gemm64_nn, 64, false, false)
@@ -72,7 +72,8 @@ struct Batch {
         Matrix<!TRANSPOSE_A> of_rows = {a, M, TRANSPOSE_A ? M : K};                                                                    \
         Matrix<TRANSPOSE_B> of_columns = {b, N, TRANSPOSE_B ? K : N};                                                                  \
         Result result = {c, nullptr, M, N, 0};                                                                                         \
-        multiply<64, 64>(QUADS, of_rows, of_columns, result, (int)blockIdx.x % down * 64, blockIdx.y * 64, 0, K, of_a, of_b);          \
+        multiply<64, 64>(QUADS, of_rows, of_columns, result, (int)blockIdx.x % down * 64, blockIdx.y * 64, K, K, Parts{nullptr, nullptr, 1}, \
+                         0, of_a, of_b);                                                                                               \
     }
 
 GEMM_BATCH(gemm_batch_nn, false, false)

@@ -36,6 +36,7 @@ from ...errors import ShapeError, UsageError
 SOURCES = Path(__file__).parent
 TYPES = {name: np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "uint32", "uint64")}
 THREADS = 256
+ARRIVALS = 512  # blocks that may meet in one launch, see join.cu
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 
 
@@ -46,6 +47,11 @@ def divide_up(n: int, by: int) -> int:
 def spread(n: int) -> tuple[int]:
     """The grid of a kernel whose threads share out n numbers: enough to fill any GPU, and no more."""
     return (min(-(-n // THREADS), 8192),)
+
+
+def shared(tiles: int, parts: int, tile: int) -> int:
+    """Numbers that the parts of a sum leave in memory: none, if there is one."""
+    return tiles * parts * tile if parts > 1 else 0
 
 
 def team(columns: int) -> tuple[int, int]:
@@ -103,6 +109,10 @@ class Device:
     def address(self, x: Array) -> int:
         raise NotImplementedError
 
+    def arrived(self) -> Array:
+        """(ARRIVALS,) uint32, zero between launches: where blocks of a launch count themselves.  Launches on one stream share it."""
+        raise NotImplementedError
+
     def launch(self, function: Any, grid: tuple[int, ...], block: tuple[int, ...], values: list[Any]) -> None:
         raise NotImplementedError
 
@@ -114,6 +124,7 @@ class CupyDevice(Device):
         self.cupy = gpu()
         self.array = self.cupy.ndarray
         self.modules: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self.counters: dict[int, Array] = {}  # by stream
 
     def empty(self, shape: Any, dtype: Any) -> Array:
         try:
@@ -135,6 +146,12 @@ class CupyDevice(Device):
 
     def address(self, x: Array) -> int:
         return x.data.ptr
+
+    def arrived(self) -> Array:
+        stream = self.cupy.cuda.get_current_stream().ptr
+        if stream not in self.counters:
+            self.counters[stream] = self.cupy.zeros(ARRIVALS, np.uint32)
+        return self.counters[stream]
 
     def launch(self, function: Any, grid: tuple[int, ...], block: tuple[int, ...], values: list[Any]) -> None:
         function(grid, block, values)
@@ -266,6 +283,11 @@ def set_device(device: Device | None) -> None:
     """Send launches to this device; None: back to CuPy's."""
     global _device
     _device = device
+
+
+def arrived() -> Array:
+    """Where the blocks of a launch on the current stream count themselves: see join.cu."""
+    return (_device or current_device()).arrived()
 
 
 def empty(shape: Any, dtype: Any = np.float32) -> Array:

@@ -18,7 +18,10 @@
 //     inside(outer, inner)   whether there is a number; if not, it is 0        address(outer, inner)   where it lies
 //     ALONG_K     neighbours in memory follow k, not i
 // Where sizes and addresses allow it (QUADS), four neighbours in memory are read at once: a quarter of the arithmetic, too.
+//
+// A product with few tiles would leave most of the GPU idle: its K is cut into parts, a block each, which join.cu adds up in order.
 #include "common.cu"
+#include "join.cu"
 
 #define SIDE 256   // threads of a block
 #define DEPTH 16
@@ -106,13 +109,12 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
     }
 };
 
-// The tile at (i0, j0), summed over k0 <= k < k1, into result.put(i, j, value).
-template <int ROWS, int COLUMNS, bool QUADS, class A, class B, class Result>
-__device__ __forceinline__ void multiply_by(const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1, Panel<ROWS>* of_a,
-                                         Panel<COLUMNS>* of_b) {
+// The tile at (i0, j0), summed over k0 <= k < k1, into the core.
+template <bool QUADS, int ROWS, int COLUMNS, class A, class B>
+__device__ __forceinline__ void add_up(Core<ROWS, COLUMNS>& core, const A& a, const B& b, int i0, int j0, int k0, int k1, Panel<ROWS>* of_a,
+                                       Panel<COLUMNS>* of_b) {
     Share<ROWS, A, QUADS> share_a(a, i0);
     Share<COLUMNS, B, QUADS> share_b(b, j0);
-    Core<ROWS, COLUMNS> core;
     if (k0 < k1) {
         share_a.fetch(a, k0, k1);
         share_b.fetch(b, k0, k1);
@@ -134,21 +136,29 @@ __device__ __forceinline__ void multiply_by(const A& a, const B& b, const Result
         }
         __syncthreads();
     }
-    core.put(result, i0, j0);
 }
 
+// Part `part` of the tile: a share of K, `span` deep.  The sum over the parts goes into result.put(i, j, value), from one of their blocks.
 template <int ROWS, int COLUMNS, class A, class B, class Result>
-__device__ __forceinline__ void multiply(bool quads, const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1,
-                                         Panel<ROWS>* of_a, Panel<COLUMNS>* of_b) {
+__device__ __forceinline__ void multiply(bool quads, const A& a, const B& b, const Result& result, int i0, int j0, int K, int span,
+                                         const Parts& parts, int part, Panel<ROWS>* of_a, Panel<COLUMNS>* of_b) {
+    Core<ROWS, COLUMNS> core;
+    int k0 = part * span, k1 = K - k0 < span ? K : k0 + span;
     if (quads)
-        multiply_by<ROWS, COLUMNS, true>(a, b, result, i0, j0, k0, k1, of_a, of_b);
+        add_up<true>(core, a, b, i0, j0, k0, k1, of_a, of_b);
     else
-        multiply_by<ROWS, COLUMNS, false>(a, b, result, i0, j0, k0, k1, of_a, of_b);
+        add_up<false>(core, a, b, i0, j0, k0, k1, of_a, of_b);
+    if (joined<Core<ROWS, COLUMNS>::SIZE>(core.numbers(), parts, part, &of_a[0].number[0][0])) core.put(result, i0, j0);
+}
+
+// A tile's own parts among those of all tiles
+template <int ROWS, int COLUMNS> __device__ __forceinline__ Parts parts_of(float* partial, unsigned int* arrived, int tile, int count) {
+    return {partial + (long long)tile * count * ROWS * COLUMNS, arrived + tile * count, count};
 }
 
 __device__ __forceinline__ bool aligned(const float* a, const float* b) { return (((unsigned long long)a | (unsigned long long)b) & 15) == 0; }
 
-// A dense result, or with several parts the sum of one of them, which add_parts (columns.cu) will finish
+// A dense result
 struct Result {
     float* c;
     const float* bias;

@@ -58,14 +58,18 @@ class Graph:
 
 
 class Stream:
+    entered = []
+    ptr = property(id)
+
     def __init__(self, non_blocking=False):
         self.non_blocking = non_blocking
 
     def __enter__(self):
+        Stream.entered.append(self)
         return self
 
     def __exit__(self, *_):
-        pass
+        Stream.entered.pop()
 
     def begin_capture(self):
         assert self.non_blocking
@@ -174,6 +178,7 @@ def module():
         MemoryPointer=memory.MemoryPointer,
         MemoryPool=memory.MemoryPool,
         Stream=Stream,
+        get_current_stream=lambda: Stream.entered[-1] if Stream.entered else types.SimpleNamespace(ptr=0),
         using_allocator=memory.using_allocator,
         set_pinned_memory_allocator=set_pinned_memory_allocator,
     )
