@@ -148,7 +148,7 @@ def of_a_step(n: int) -> dict[str, tuple[float, float]]:
     normals = abs(Stream(5).normal(n, like=like).get() - exact).max()
     found["normal numbers"] = float(normals), 5.8 * (8 + 2 * math.pi) * 2.0**-24
     images, order = rng.integers(0, 256, (9, 4, 3, 1), np.uint8), rng.permutation(9)
-    rows = step.gather(cupy.asarray(images), cupy.asarray(order), 5, 6).get()
+    rows = step.gather(cupy.asarray(images), cupy.asarray(order), 5, 6)[0].get()
     found["a batch"] = float(abs(rows - images[np.roll(order, -6)[:5]] / np.float32(255)).max()), 2.0**-23
     gs = [rng.normal(size=shape).astype(np.float32) for shape in ((n,), (3, 5), (1,))]
     norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in gs))
@@ -161,7 +161,7 @@ def of_a_step(n: int) -> dict[str, tuple[float, float]]:
     moved = max(float(abs(a.data - b.data.get()).max()) for a, b in zip(here, there, strict=True))
     found["Adam"] = moved, 3 * 1e-2 * 16 * 2.0**-24 + max(float(abs(g).max()) for g in gs) * 3 * 2.0**-23
     trainers = []
-    for where in ("cpu", "cuda"):  # a step as a graph: gather, forward, backward, tally, Adam, advance
+    for where in ("cpu", "cuda"):  # a step as a graph: gather, forward, backward, tally, Adam
         model = mv.VAE((4, 3, 1), Stream(0), latent=2, hidden=(5,)).to(where)
         trainers.append(mv.Trainer(model, mv.TrainingConfig(batch_size=4, epochs=2)))
     data = rng.integers(0, 256, (17, 4, 3, 1), np.uint8)

@@ -15,7 +15,7 @@ STREAMS = 64  # that the work may draw from
 class Graph:
     """Work as a CUDA graph.  It holds raw addresses: of the arena, and of arrays that its maker keeps.
 
-    rows      (STREAMS, 4) uint64 on the device: from there on its streams count, see kernels/gpu/step.cu
+    rows      (STREAMS, 4) uint64 on the device: from there on its streams count, see kernels/gpu/tally.cu
     work      launches the kernels, given the graph; what it returns is kept as `results`
     streams   that the work draws from, in the order of their rows
     """

@@ -10,9 +10,9 @@ device that runs the same sources on the CPU.
 A whole training step as one CUDA graph (training/graph.py).  Nothing here waits for the device, and no kernel allocates, so a step can be
 captured:
 
-1. Device memory holds what changes from step to step (step.cu): rows of `step` = (counter of a stream, optimizer steps, first image of the
+1. Device memory holds what changes from step to step (tally.cu): rows of `step` = (counter of a stream, optimizer steps, first image of the
    batch, key of the stream), uint64, and the learning rate, float32.  Kernels that draw, gather or update take `step`; a draw's `counter`
-   is then counted from the beginning of the step, a constant, and `advance` is the step's last launch.
+   is then counted from the beginning of the step, a constant, and `tally` moves them on, behind whatever draws.
 2. One eager step first: it compiles every kernel.  Eager steps launch the same kernels, so that a replay gives the same bits.
 3. Capture on a non-blocking stream, allocating from a memory pool that lives as long as the graph: a graph holds raw addresses.  Structures
    (`Gradients`, `Geometry`) travel by value with their launch, and so are part of the graph.  No upload and no reduction by
