@@ -78,7 +78,7 @@ def test_a_column_sum_may_follow_another(run):
     text = source("columns.cu") + (
         'extern "C" __global__ void planted(const float* x, float* y, long long n) {'
         "    __shared__ float all[64]; int own = threadIdx.y * blockDim.x + threadIdx.x;"
-        "    float first = column_sum(x[own], all), second = column_sum(1, all); y[own] = first + second; }"
+        "    float first = column_sum(x[own], all, 8), second = column_sum(1, all, 8); y[own] = first + second; }"
     )
     kernel = Kernel("planted", "columns.cu", "float32[n] x, float32[n] y, int64 n", grid="(1,)", block="(8, 8)")
     devices = [HostDevice(order, {"columns.cu": text}) for order in (False, True)]
@@ -132,7 +132,12 @@ def tallied():
 
 
 USES = [("common.cu", "rows.cu", rows_of_a_block), ("columns.cu", "columns.cu", columns), ("adam.cu", "adam.cu", optimizer)]
-USES += [("join.cu", "gemm.cu", long_sums), ("tile.cu", "gemm.cu", products), ("tile.cu", "conv.cu", images), ("tally.cu", "tally.cu", tallied)]
+USES += [
+    ("join.cu", "gemm.cu", long_sums),
+    ("tile.cu", "gemm.cu", products),
+    ("tile.cu", "conv.cu", images),
+    ("tally.cu", "tally.cu", tallied),
+]
 BARRIER = "__syncthreads()"
 
 

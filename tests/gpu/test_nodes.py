@@ -9,7 +9,7 @@ from .host.fake_cupy import installed
 from .host.nodes import captured_nodes
 
 pytestmark = needs_compiler
-MOST = {"mlp": 40, "iwae50": 85, "conv": 60, "burgess": 88}
+MOST = {"mlp": 27, "iwae50": 65, "conv": 38, "burgess": 54}
 
 
 @pytest.mark.parametrize("name", MOST)

@@ -97,9 +97,7 @@ def test_a_batch_is_gathered_and_rounded_as_on_the_cpu(count, rows, first, seed)
     images = rng.integers(0, 256, (count, 4, 3, 2), np.uint8)
     order = rng.integers(0, count, 11)
     there = state(position=first)
-    (here, index), (from_device, also) = host(
-        lambda: [step.gather(images, order, rows, first), step.gather(images, order, rows, 0, there)]
-    )
+    (here, index), (from_device, also) = host(lambda: [step.gather(images, order, rows, first), step.gather(images, order, rows, 0, there)])
     assert_array_equal(index, order[(first + np.arange(rows)) % 11])
     assert_array_equal(index, also)
     assert_array_equal(here, to_float(images[index]))

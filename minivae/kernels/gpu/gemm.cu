@@ -2,6 +2,7 @@
 //
 //     grid   x: tiles down    y: tiles across    z: parts of K, `span` deep
 #include "tile.cu"
+#include "bias.cu"
 
 // op(A), or the transpose of op(B): count rows of K numbers
 template <bool KEEPS_K> struct Matrix {
@@ -14,6 +15,7 @@ template <bool KEEPS_K> struct Matrix {
     const float* data;
     int count;
     long long pitch;  // from one line in memory to the next
+    Slope slope = {0, 0};
 
     __device__ __forceinline__ Outer outer(int i) const { return {data + (ALONG_K ? i * pitch : i), i < count}; }
     __device__ __forceinline__ Inner inner(int k) const { return ALONG_K ? k : k * pitch; }
@@ -43,6 +45,46 @@ GEMM(gemm64_tn, 64, true, false)
 GEMM(gemm128_nn, 128, false, false)
 GEMM(gemm128_nt, 128, false, true)
 GEMM(gemm128_tn, 128, true, false)
+
+// All gradients of y = act(x w + b) in one launch, of which each may be left out: with gs = g act'(y), which is made while it is read,
+//
+//     gx = gs w^T     gw = x^T gs     gb = sum over rows of gs             (N, O) (O, I)     (I, N) (N, O)     (O,)
+//
+//     blocks     those of gx, its parts beside each other, tile after tile | those of gw | those of gb
+#define DENSE(NAME, TILE)                                                                                                              \
+    extern "C" __global__ void __launch_bounds__(256) KERNEL(NAME)(                                                                    \
+        const float* g, const float* y, const float* x, const float* w, float* gx, float* gw, float* gb, float* partial,               \
+        unsigned int* arrived, int N, int I, int O, int span_x, int span_w, int span_b, int blocks_x, int blocks_w, int activation) {  \
+        PANELS(TILE, TILE);                                                                                                            \
+        Slope slope = slope_of(g, y, activation);                                                                                      \
+        int block = blockIdx.x, parts_x = (O + span_x - 1) / span_x, parts_w = (N + span_w - 1) / span_w;                              \
+        long long of_x = parts_x > 1 ? (long long)blocks_x * TILE * TILE : 0, of_w = parts_w > 1 ? (long long)blocks_w * TILE * TILE : 0; \
+        if (block < blocks_x) {                                                                                                        \
+            Matrix<true> of_rows = {g, N, O, slope}, of_columns = {w, I, O};                                                           \
+            Result result = {gx, nullptr, N, I, 0};                                                                                    \
+            in_turn<TILE>((O & 3) == 0 && aligned(g, w, slope), of_rows, of_columns, result, block, O, span_x, partial, arrived, of_a, of_b); \
+        } else if (block < blocks_x + blocks_w) {                                                                                      \
+            Matrix<false> of_rows = {x, I, I}, of_columns = {g, O, O, slope};                                                          \
+            Result result = {gw, nullptr, I, O, 0};                                                                                    \
+            in_turn<TILE>(((I | O) & 3) == 0 && aligned(x, g, slope), of_rows, of_columns, result, block - blocks_x, N, span_w,        \
+                          partial + of_x, arrived + BLOCKS, of_a, of_b);                                                               \
+        } else {                                                                                                                       \
+            bias_gradient(g, slope, gb, N, O, span_b, partial + of_x + of_w, arrived + 2 * BLOCKS, block - blocks_x - blocks_w,        \
+                          &of_a[0].number[0][0]);                                                                                      \
+        }                                                                                                                              \
+    }
+
+// Block number `block` of a product of M x N tiles whose parts stand beside each other
+template <int TILE, class A, class B>
+__device__ __forceinline__ void in_turn(bool quads, const A& a, const B& b, const Result& result, int block, int K, int span, float* partial,
+                                        unsigned int* arrived, Panel<TILE>* of_a, Panel<TILE>* of_b) {
+    int parts = K > span ? (K + span - 1) / span : 1, tile = block / parts, down = (result.M + TILE - 1) / TILE;
+    multiply<TILE, TILE>(quads, a, b, result, tile % down * TILE, tile / down * TILE, K, span,
+                         parts_of<TILE, TILE>(partial, arrived, tile, parts), block % parts, of_a, of_b);
+}
+
+DENSE(dense64_gradients, 64)
+DENSE(dense128_gradients, 128)
 
 // Many products of one size in one launch, as matmul broadcasts them.   C[p] = op(A[p]) op(B[p])
 //

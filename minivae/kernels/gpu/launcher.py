@@ -49,9 +49,24 @@ def spread(n: int) -> tuple[int]:
     return (min(-(-n // THREADS), 8192),)
 
 
-def shared(tiles: int, parts: int, tile: int) -> int:
-    """Numbers that the parts of a sum leave in memory: none, if there is one."""
-    return tiles * parts * tile if parts > 1 else 0
+def shared(blocks: int, parts: int, numbers: int) -> int:
+    """Numbers that blocks leave in memory, `numbers` each: none, where a sum is of one part."""
+    return blocks * numbers if parts > 1 else 0
+
+
+def bias_span(rows: int, columns: int) -> int:
+    """Rows that a block of bias.cu adds up.  By the shape alone, so that the bits do not depend on the GPU."""
+    height = THREADS // width(columns)
+    return max(32 * height, divide_up(rows, max(1, 256 // max(1, divide_up(columns, width(columns))))))
+
+
+def bias_blocks(rows: int, columns: int, span: int) -> int:
+    return divide_up(columns, width(columns)) * max(1, divide_up(rows, span))
+
+
+def bias_parts(rows: int, columns: int, span: int) -> int:
+    """Numbers that they leave in memory for each other."""
+    return shared(bias_blocks(rows, columns, span), divide_up(rows, span), width(columns))
 
 
 def team(columns: int) -> tuple[int, int]:

@@ -157,8 +157,10 @@ def tally(
     measures, health = empty((4,)), empty((1,))
     loss, reconstruction, kl = plain(loss), plain(reconstruction), plain(kl)
     moves = Moves(blocks, images)
-    return measures, health, tallied(
-        gradients, moves, reconstruction.size, kl.size, loss, reconstruction, kl, measures, health, totals, rows
+    return (
+        measures,
+        health,
+        tallied(gradients, moves, reconstruction.size, kl.size, loss, reconstruction, kl, measures, health, totals, rows),
     )
 
 
@@ -185,8 +187,9 @@ def adam(
     health: Array | None = None,
     clip: tuple[Array, float] | None = None,
 ) -> None:
-    """Step number step[1] of Adam on flat (p, m, v), in place; slices[i] of them is parameter i, with gradients[i].   rate: (1,), step: (4,) uint64
+    """Step number step[1] of Adam on flat (p, m, v), in place; slices[i] of them is parameter i, with gradients[i].
 
+    rate    (1,);  step    (4,) uint64
     clip    the square of the gradients' norm, (1,) float64, and the largest norm that they may have: else they are scaled down to it
     """
     total, most = clip or (None, 0.0)

@@ -16,7 +16,7 @@
 // it serves:
 //     outer(i)    where row i of A (column j of B) begins         inner(k)    how far k lies from there
 //     inside(outer, inner)   whether there is a number; if not, it is 0        address(outer, inner)   where it lies
-//     ALONG_K     neighbours in memory follow k, not i
+//     ALONG_K     neighbours in memory follow k, not i                slope   what a gradient passes before it is used: common.cu
 // Where sizes and addresses allow it (QUADS), four neighbours in memory are read at once: a quarter of the arithmetic, too.
 //
 // A product with few tiles would leave most of the GPU idle: its K is cut into parts, a block each, which join.cu adds up in order.
@@ -25,6 +25,7 @@
 
 #define SIDE 256   // threads of a block
 #define DEPTH 16
+#define BLOCKS 128  // of a product that is cut into parts, at most: dense.py
 
 #ifdef TF32
 #define PAD 8  // floats: with it, the 8 x 4 numbers that a warp of tensor cores reads lie in 32 banks
@@ -70,11 +71,17 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
         const typename Operand::Outer& from = outer[ALONG_K ? q : 0];
         there = there && operand.inside(from, inner);
         const float* place = operand.address(from, inner);  // __ldg: in global memory, whatever the compiler can still tell
+        const Slope slope = operand.slope;
         if (QUADS) {
             float4 four = there ? __ldg((const float4*)place) : float4{0, 0, 0, 0};
+            if (slope.activation && there) {
+                float4 y = __ldg((const float4*)(place + slope.to_y));
+                four = float4{activation_slope(four.x, y.x, slope.activation), activation_slope(four.y, y.y, slope.activation),
+                              activation_slope(four.z, y.z, slope.activation), activation_slope(four.w, y.w, slope.activation)};
+            }
             number[q][0] = four.x, number[q][AT_ONCE / 4] = four.y, number[q][AT_ONCE / 2] = four.z, number[q][AT_ONCE - 1] = four.w;
         } else {
-            number[q][0] = there ? __ldg(place) : 0;
+            number[q][0] = there ? passed(place, slope) : 0;
         }
     }
 
@@ -156,7 +163,10 @@ template <int ROWS, int COLUMNS> __device__ __forceinline__ Parts parts_of(float
     return {partial + (long long)tile * count * ROWS * COLUMNS, arrived + tile * count, count};
 }
 
-__device__ __forceinline__ bool aligned(const float* a, const float* b) { return (((unsigned long long)a | (unsigned long long)b) & 15) == 0; }
+// `to_y` in bytes is a multiple of 16 where both ends are
+__device__ __forceinline__ bool aligned(const float* a, const float* b, const Slope& slope = {0, 0}) {
+    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)slope.to_y * 4) & 15) == 0;
+}
 
 // A dense result
 struct Result {
