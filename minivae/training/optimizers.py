@@ -150,9 +150,7 @@ class Adam(Optimizer):
         else:
             super().update_all(gradients)
 
-    def launch(
-        self, now: Array, gradients: Sequence[Array], health: Array | None = None, clip: tuple[Array, float] | None = None
-    ) -> None:
+    def launch(self, now: Array, gradients: Sequence[Array], health: Array | None = None, clip: tuple[Array, float] | None = None) -> None:
         """Update number now[1], by the kernel alone: no number of this object but `rate` changes from step to step."""
         flat = self.flat, self.m, self.v
         gpu.adam(now, self.rate, flat, self.slices, gradients, self.betas, self.eps, self.weight_decay, health, clip)

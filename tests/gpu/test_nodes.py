@@ -9,7 +9,7 @@ from .host.fake_cupy import installed
 from .host.nodes import captured_nodes
 
 pytestmark = needs_compiler
-MOST = {"mlp": 27, "iwae50": 65, "conv": 38, "burgess": 54}
+MOST = {"mlp": 14, "iwae1": 18, "iwae50": 19, "conv": 25, "burgess": 41}
 
 
 @pytest.mark.parametrize("name", MOST)

@@ -5,6 +5,7 @@ launcher.py says how a captured step uses it.  `health` is 0, or NaN after a ste
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -79,6 +80,15 @@ class Moves:
         self.record = np.zeros(1, MOVES)
         self.record["blocks"][0, : len(blocks)] = blocks
         self.record["images"], self.record["count"], self.count = images, len(blocks), len(blocks)
+
+
+class Draw(NamedTuple):
+    """Normal numbers that the kernel which uses them will draw: see `normal`."""
+
+    key: int
+    counter: int
+    shape: tuple[int, ...]
+    step: Array | None
 
 
 def uniform_blocks(n: int) -> int:

@@ -102,7 +102,7 @@ def wrapped(value, given):
         at = value.ctypes.data if min(value.strides, default=0) >= 0 else np.lib.array_utils.byte_bounds(value)[0]
         for a in given:
             if a.block.ptr <= at < a.block.ptr + a.block.size:
-                return ndarray.of(value, a.block)
+                return ndarray.of(value, a.block, a if a.base is None else a.base)
     return filled(value)
 
 
@@ -159,9 +159,9 @@ class ndarray:
     __hash__ = None
 
     @classmethod
-    def of(cls, view, block):
+    def of(cls, view, block, base=None):
         array = cls.__new__(cls)
-        array.view_, array.block = view, block
+        array.view_, array.block, array.base = view, block, base
         return array
 
     shape = property(lambda self: self.view_.shape)

@@ -60,6 +60,7 @@ class Graph:
 class Stream:
     entered = []
     ptr = property(id)
+    is_capturing = staticmethod(lambda: Now.graph is not None)
 
     def __init__(self, non_blocking=False):
         self.non_blocking = non_blocking
@@ -178,7 +179,7 @@ def module():
         MemoryPointer=memory.MemoryPointer,
         MemoryPool=memory.MemoryPool,
         Stream=Stream,
-        get_current_stream=lambda: Stream.entered[-1] if Stream.entered else types.SimpleNamespace(ptr=0),
+        get_current_stream=lambda: Stream.entered[-1] if Stream.entered else types.SimpleNamespace(ptr=0, is_capturing=Stream.is_capturing),
         using_allocator=memory.using_allocator,
         set_pinned_memory_allocator=set_pinned_memory_allocator,
     )
