@@ -8,6 +8,7 @@
 //           +------+------+--+
 //                                         The parts' sums are left in memory, and `add_parts` adds them in order.
 #include "common.cu"
+#include "join.cu"
 
 #define OWN(column, first, last)                                                   \
     long long column = (long long)blockIdx.x * blockDim.x + threadIdx.x;            \

@@ -87,16 +87,3 @@ __device__ __forceinline__ Slope slope_of(const float* g, const float* y, int ac
 __device__ __forceinline__ float passed(const float* g, const Slope& slope) {
     return slope.activation ? activation_slope(__ldg(g), __ldg(g + slope.to_y), slope.activation) : __ldg(g);
 }
-
-// The sum over the rows of a block whose threads lie in rows of `width`, a power of two, for the first row; others get what they added up
-// themselves, so that nobody reads a neighbour's number after the last barrier.  All threads of the block must call it; `all` may serve again.
-__device__ __forceinline__ float column_sum(float value, float* all, int width) {
-    int own = threadIdx.y * blockDim.x + threadIdx.x;
-    all[own] = value;
-    __syncthreads();
-    for (int half = blockDim.x * blockDim.y / 2; half >= width; half /= 2) {
-        if (own < half) all[own] += all[own + half];
-        __syncthreads();
-    }
-    return all[own];
-}

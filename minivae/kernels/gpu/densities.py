@@ -165,7 +165,9 @@ def gaussian_kl_standard_vjp(g: Array, mean: Array, logvar: Array, rows: int, co
 def sample_and_kl_forward(mean: Array, logvar: Array, eps: Any, event_ndim: int = 1) -> tuple[tuple[Array, Array], tuple]:
     shape = np.broadcast_shapes(mean.shape, logvar.shape)
     if tuple(eps.shape) != shape:
-        raise ShapeError(f"sample_and_kl: one sample is {shape}, eps is {eps.shape}; need equal shapes")
+        if np.broadcast_shapes(shape, eps.shape) != shape:
+            raise ShapeError(f"sample_and_kl: one sample is {shape}, eps is {eps.shape}; need equal shapes")
+        eps = xp(eps).broadcast_to(eps, shape)
     return sampled(mean, logvar, eps, event_ndim, estimate=False)
 
 
@@ -200,7 +202,7 @@ def sample_and_kl_vjp(
     samples = z.size // max(rows * columns, 1)
     halves = mean.pitch == logvar.pitch == 2 * columns and logvar.at - mean.at == 4 * columns  # of one array: so will be the gradients
     gradient = empty((rows, 2 * columns) if halves else (2, *shape))
-    gmean, glogvar = (gradient[:, :columns], gradient[:, columns:]) if halves else gradient
+    gmean, glogvar = (gradient[:, :columns], gradient[:, columns:]) if halves else (gradient[0, ...], gradient[1, ...])
     pitch, second = (2 * columns, columns) if halves else (columns, rows * columns)
     SAMPLE_AND_KL_GRADIENT(gz, gkl, mean, logvar, eps, sigma, z, gradient, samples, rows, columns, pitch, second, int(estimate))
     return gmean, glogvar, gz * sigma if needs[2] else None

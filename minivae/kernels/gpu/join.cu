@@ -1,4 +1,4 @@
-// A sum that several blocks share, finished in the launch that began it.
+// Sums that threads of a block share, and blocks of a launch: a sum that several blocks share is finished in the launch that began it.
 //
 //     blocks   0 1 2 3 4 5 6 7   8 9 10 ...        eight leave what they have in memory; the last of them to come adds up the eight,
 //              '------ 0 ------' '--- 8 ---        in their order, and goes on as one of the next eight
@@ -7,6 +7,19 @@
 // Chance decides who adds, never in which order: the same numbers give the same bits.  `arrived` counts who has come; it is zero
 // before a launch, and zero again after it.
 #define FEW 8
+
+// The sum over the rows of a block whose threads lie in rows of `width`, a power of two, for the first row; others get what they added up
+// themselves, so that nobody reads a neighbour's number after the last barrier.  All threads of the block must call it; `all` may serve again.
+__device__ __forceinline__ float column_sum(float value, float* all, int width) {
+    int own = threadIdx.y * blockDim.x + threadIdx.x;
+    all[own] = value;
+    __syncthreads();
+    for (int half = blockDim.x * blockDim.y / 2; half >= width; half /= 2) {
+        if (own < half) all[own] += all[own + half];
+        __syncthreads();
+    }
+    return all[own];
+}
 
 // Whether this block is the last of `count` to come here.  What the others wrote before can be read then, past the first cache: __ldcg.
 // `last`: a number in shared memory.
