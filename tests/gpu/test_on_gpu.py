@@ -106,12 +106,13 @@ def test_a_captured_draw_moves_on_as_a_stream_does():
     key = Stream(5).key
     now, out = cupy.asarray(np.array([0, 0, 0, key], np.uint64)), cupy.empty(1001, np.float32)
     step.UNIFORM(now, 0, 0, out, out.size)  # compiled before the capture
-    step.advance(now, 0, 0)
+    one = cupy.ones(1, np.float32)
+    step.tally(one, one, one, [])
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         stream.begin_capture()
         step.UNIFORM(now, 0, 0, out, out.size)
-        step.advance(now, step.uniform_blocks(out.size), 32)
+        step.tally(one, one, one, [], images=32, rows=now.reshape(1, 4), blocks=[step.uniform_blocks(out.size)])
         graph = stream.end_capture()
     for _ in range(3):
         graph.launch()
