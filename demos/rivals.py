@@ -69,7 +69,7 @@ def trained(name: str, model: Any, images: np.ndarray, seconds: float, objective
     Trainer(deepcopy(model), TrainingConfig(seed=seed, **settings), objective).epoch(images[: 2 * batch])  # compiles what is to be timed
     trainer, taken = Trainer(model, TrainingConfig(seed=seed, **settings), objective), 0
     start = time.process_time()
-    with tqdm(total=seconds, desc=name, unit="s", leave=False, delay=2) as bar:
+    with tqdm(total=seconds, desc=name, leave=False, delay=2, bar_format="{desc}: {n:.0f} of {total:.0f} s {bar}") as bar:
 
         def after_a_step(done: int, loss: float) -> None:
             nonlocal taken
