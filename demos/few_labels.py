@@ -144,10 +144,8 @@ ways: dict[str, tuple[Way, tuple]] = {
 }
 errors: dict[tuple[str, int], np.ndarray] = {}
 models: dict[tuple[str, int], list] = {}
-for count in counts:
-    for name, (way, settings) in ways.items():
-        if name in ("M2", "M1+M2") and count != counts[0]:
-            continue
+for name, (way, settings) in ways.items():
+    for count in counts[:1] if name in ("M2", "M1+M2") else counts:
         first = {setting: way(chosen[count][0], setting, 0) for setting in settings}
         tried = {setting: error(found, held_images, held_labels) for setting, found in first.items()}
         best = min(settings, key=lambda setting: tried[setting])

@@ -46,9 +46,7 @@ def pairs_log_prob(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> np.nd
     return value
 
 
-def pairs_log_prob_vjp(
-    g: np.ndarray, x: np.ndarray, mean: np.ndarray, logvar: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pairs_log_prob_vjp(g: np.ndarray, x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(gx, gmean, glogvar).   (R, M), (R, K), two (M, K) -> (R, K), two (M, K)"""
     if g.shape != (len(x), len(mean)):
         raise ShapeError(f"the gradient is {g.shape} for {len(x)} rows under {len(mean)}; need a number for each pair")
