@@ -64,6 +64,13 @@ def test_the_logistic_is_an_integral_of_its_density(pair, k):
     assert_allclose(np.exp(p.log_prob(np.array([k / 255])).data), exact, rtol=1e-7, atol=1e-12)
 
 
+@every
+def test_each_pixel_by_itself(name):
+    numbers = Stream(0).normal((2, 3, 4)).astype(float)
+    p, x = KINDS[name](*numbers, 1, levels=5), np.arange(12).reshape(3, 4) % 5 / 4
+    assert_allclose(p.terms().log_prob(x).data.sum(axis=1), p.log_prob(x).data, rtol=1e-12)
+
+
 @pytest.mark.parametrize("levels", [3, 10, 256])
 def test_the_likeliest_level_between_the_ends(levels):
     """Both numbers above 1: the ends are the least likely, and the mode lies where the closed form says."""
