@@ -42,11 +42,11 @@ def bound(p: Any, x: Value, kl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Y. Burda, R. Grosse and R. Salakhutdinov, "Importance weighted autoencoders", 2016, eq. 8."""
     if type(p) is Bernoulli and one_kernel_serves(p.logits, kl, data_of(x)) and not (isinstance(x, Tensor) and x.number):
         check_event("Bernoulli", x, p.event_ndim, p.logits)
-        if kl.shape == p.batch_shape and kl.size:
+        if kl.shape == p.batch_shape and kl.ndim in (1, 2) and kl.size:
             value, saved = densities.bernoulli_bound(p.logits.data, data_of(x), kl.data, p.event_ndim)
             return made_by("bound", value, lambda g: densities.bernoulli_bound_vjp(g, *saved), (p.logits, kl))
     log_likelihood = p.log_prob(x)
-    if kl.ndim == 1:
+    if kl.ndim < 2:
         return (kl - log_likelihood).mean(), -log_likelihood, kl
     loss = math.log(len(kl)) - ops.logsumexp(log_likelihood - kl, axis=0).mean()
     return loss, -stop_gradient(log_likelihood).mean(axis=0), stop_gradient(kl).mean(axis=0)
