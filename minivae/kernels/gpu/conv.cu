@@ -189,9 +189,9 @@ struct ResultOfPhase {
     }
 };
 
-// Weights, 256 taps by 16 channels: without the 1, ptxas keeps to the registers of three blocks and spills
+// Without the bound on blocks ptxas keeps to the registers of three and spills: weights, 256 taps by 16 channels; forward, 32, on sm_100
 #define CONV(ROWS, COLUMNS)                                                                                                               \
-    extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_forward)(                                                    \
+    extern "C" __global__ void __launch_bounds__(256, COLUMNS == 16 ? 1 : 2) KERNEL(conv##COLUMNS##_forward)(                             \
         const float* x, const float* value, const float* w,   const float* bias, float* y, float* partial, unsigned int* arrived,         \
         Geometry geometry, int span, int activation) {                                                                                    \
         PANELS(ROWS, COLUMNS);                                                                                                            \
