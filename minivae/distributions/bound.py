@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import backend_of
-from ..engine import Tensor, made_by, stop_gradient
+from ..engine import Tensor, made_by
 from ..kernels.gpu import densities
 from ..random import Stream
 from .base import Value, check_event, data_of
@@ -42,16 +42,17 @@ def bound(p: Any, x: Value, kl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Y. Burda, R. Grosse and R. Salakhutdinov, "Importance weighted autoencoders", 2016, eq. 8."""
     if type(p) is Bernoulli and one_kernel_serves(p.logits, kl, data_of(x)) and not (isinstance(x, Tensor) and x.number):
         check_event("Bernoulli", x, p.event_ndim, p.logits)
-        if kl.shape == p.batch_shape and kl.size:
+        if kl.shape == p.batch_shape and kl.ndim in (1, 2) and kl.size:
             value, saved = densities.bernoulli_bound(p.logits.data, data_of(x), kl.data, p.event_ndim)
             return made_by("bound", value, lambda g: densities.bernoulli_bound_vjp(g, *saved), (p.logits, kl))
     log_likelihood = p.log_prob(x)
-    if kl.ndim == 1:
+    if kl.ndim < 2:
         return (kl - log_likelihood).mean(), -log_likelihood, kl
     loss = math.log(len(kl)) - ops.logsumexp(log_likelihood - kl, axis=0).mean()
-    return loss, -stop_gradient(log_likelihood).mean(axis=0), stop_gradient(kl).mean(axis=0)
+    return loss, -log_likelihood.mean(axis=0), kl.mean(axis=0)
 
 
 def one_kernel_serves(*values: Any) -> bool:
-    """Whether they are float32 on a GPU, those with a gradient Tensors."""
-    return all(backend_of(data_of(v)) == "cupy" and data_of(v).dtype == "float32" for v in values) and isinstance(values[0], Tensor)
+    """Whether they are float32 on a GPU, and the first two Tensors."""
+    there = all(backend_of(data_of(v)) == "cupy" and data_of(v).dtype == "float32" for v in values)
+    return there and all(isinstance(v, Tensor) for v in values[:2])

@@ -30,6 +30,7 @@ class Graph:
         try:
             with stream:  # allocated before: in the graph it would be filled with zeros at every launch
                 launcher.arrived()
+                stream.synchronize()  # the graph will be launched on another
             with cupy.cuda.using_allocator(pool.malloc), no_uploads(cupy), stream:
                 stream.begin_capture()
                 try:

@@ -26,11 +26,8 @@ def drawn(samples, images, event, seed=0):
 def composed(logits, x, kl, event_ndim, cotangents):
     """(loss, reconstruction, kl), gradients of <cotangents, (loss, reconstruction)> and the sizes of what log p adds up, in float64."""
     logits, kl = Tensor(logits.astype(np.float64)), Tensor(kl.astype(np.float64))
-    p = Bernoulli(logits, event_ndim)
-    found = bound(p, x.astype(np.float64), kl)
-    log_likelihood = p.log_prob(x.astype(np.float64))
-    reconstruction = -log_likelihood if kl.ndim == 1 else -log_likelihood.mean(axis=0)  # with its gradient
-    total = found[0] * cotangents[0] + (reconstruction * cotangents[1]).sum()
+    found = bound(Bernoulli(logits, event_ndim), x.astype(np.float64), kl)
+    total = found[0] * cotangents[0] + (found[1] * cotangents[1]).sum()
     return [part.data for part in found], gradients(total, [logits, kl])
 
 

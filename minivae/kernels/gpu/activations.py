@@ -44,12 +44,12 @@ tanh = elementwise("tanh", "tanh_value", keeps_value=True)
 sigmoid = elementwise("sigmoid", "sigmoid", keeps_value=True)
 softplus = elementwise("softplus", "softplus")
 
-ROWS = "divide_up(rows, team(columns)[1]),"
+ROWS = "divide_up(rows, team(rows, columns)[1]),"
 
 
 def row_kernel(name: str, arrays: str) -> Kernel:
     declared = ", ".join(f"float32[rows * columns] {array}" for array in arrays.split())
-    return Kernel(name, "rows.cu", f"{declared}, int64 rows, int64 columns", grid=ROWS, block="team(columns)")
+    return Kernel(name, "rows.cu", f"{declared}, int64 rows, int64 columns", grid=ROWS, block="team(rows, columns)")
 
 
 LOGSUMEXP = Kernel(
@@ -57,7 +57,7 @@ LOGSUMEXP = Kernel(
     "rows.cu",
     "float32[rows * columns] x, float32[rows] y, float32[rows] largest, float32[rows] total, int64 rows, int64 columns",
     grid=ROWS,
-    block="team(columns)",
+    block="team(rows, columns)",
 )
 LOGSUMEXP_GRADIENT = Kernel(
     "logsumexp_gradient",

@@ -1,4 +1,4 @@
-// The gradient of a bias, gb[column] = sum over rows of g act'(y), by blocks that stand beside those of a product in one launch.
+// The gradient of a bias, gb[column] = sum over rows of g, by blocks that stand beside those of a product in one launch.
 //
 //              width columns
 //           +------+------+--+            A block adds up `span` rows of a stripe: thread (tx, ty) rows ty, ty + height, ... of column tx,
@@ -9,7 +9,7 @@
 #include "join.cu"
 
 // all: 257 numbers in shared memory;  partial: (parts, stripes, width);  arrived: (stripes,)
-__device__ __forceinline__ void bias_gradient(const float* g, const Slope& slope, float* gb, long long rows, int columns, long long span,
+__device__ __forceinline__ void bias_gradient(const float* g, const Mask& mask, float* gb, long long rows, int columns, long long span,
                                               float* partial, unsigned int* arrived, int block, float* all) {
     int width = 32;
     while (width / 2 >= columns) width /= 2;
@@ -18,7 +18,7 @@ __device__ __forceinline__ void bias_gradient(const float* g, const Slope& slope
     long long end = rows - part * span < span ? rows : (part + 1) * span;
     float sum = 0;
     if (column < columns)
-        for (long long row = part * span + ty; row < end; row += height) sum += passed(g + row * columns + column, slope);
+        for (long long row = part * span + ty; row < end; row += height) sum += passed(g + row * columns + column, mask);
     sum = column_sum(sum, all, width);
     if (parts > 1) {
         partial += stripe * width + (int)threadIdx.x % width;

@@ -74,16 +74,15 @@ __device__ __forceinline__ float activation_slope(float g, float y, int activati
     return g;
 }
 
-// The activation that a gradient g passes before it is used: each number of y lies so far from that of g.  0: none.
-struct Slope {
+// A gradient g that goes back through a relu: it passes where y is above 0.  Each number of y lies so far from that of g.
+struct Mask {
     long long to_y;
-    int activation;
+    bool there;
 };
 
-__device__ __forceinline__ Slope slope_of(const float* g, const float* y, int activation) {
-    return {activation ? y - g : 0, activation};
-}
+__device__ __forceinline__ Mask mask_of(const float* g, const float* y) { return {y ? y - g : 0, y != nullptr}; }
 
-__device__ __forceinline__ float passed(const float* g, const Slope& slope) {
-    return slope.activation ? activation_slope(__ldg(g), __ldg(g + slope.to_y), slope.activation) : __ldg(g);
+__device__ __forceinline__ float passed(const float* g, const Mask& mask) {
+    float number = __ldg(g);
+    return !mask.there || __ldg(g + mask.to_y) > 0 ? number : 0;
 }

@@ -12,7 +12,8 @@
 //     h + top    0 1 2 3 4 5 ...       phase 0: even pixels meet kh = 0, 2       phase 1: odd pixels meet kh = 1, 3
 //
 // Grid: x tiles down, y tiles across, z parts of K (forward) or phases (input).  The weight adjoint has its parts beside each other, tile
-// after tile, and behind them the blocks of the bias's gradient.  A gradient passes its activation while it is read (`passes`, `value`).
+// after tile, and behind them the blocks of the bias's gradient.  A gradient may go back through a relu while it is read, if it is given
+// the `value` y.
 #include "tile.cu"
 #include "bias.cu"
 
@@ -66,7 +67,7 @@ struct Windows {
     typedef Tap Inner;
     Geometry s;
     const float* x;
-    Slope slope = {0, 0};
+    Mask mask = {0, false};
 
     __device__ __forceinline__ Outer outer(int pixel) const {
         return pixel < s.N * s.OH * s.OW ? window_of(s, x, pixel) : Place{x, NOWHERE, 0};
@@ -82,7 +83,7 @@ struct WindowsSwapped {
     typedef Place Inner;
     Geometry s;
     const float* x;
-    Slope slope = {0, 0};
+    Mask mask = {0, false};
 
     __device__ __forceinline__ Outer outer(int tap) const { return tap < s.KH * s.KW * s.C ? tap_of(s, tap) : Tap{0, NOWHERE, 0}; }
     __device__ __forceinline__ Inner inner(int pixel) const { return window_of(s, x, pixel); }
@@ -97,7 +98,7 @@ struct Columns {
     typedef const float* Inner;
     const float* data;
     int count;
-    Slope slope = {0, 0};
+    Mask mask = {0, false};
 
     __device__ __forceinline__ Outer outer(int j) const { return j; }
     __device__ __forceinline__ Inner inner(int k) const { return data + (long long)k * count; }
@@ -136,7 +137,7 @@ struct Outputs {
     Geometry s;
     Phase p;
     const float* y;
-    Slope slope = {0, 0};
+    Mask mask = {0, false};
 
     __device__ __forceinline__ Outer outer(int pixel) const {
         bool there = pixel < s.N * p.rows * p.columns;
@@ -161,7 +162,7 @@ struct WeightsOfPhase {
     Geometry s;
     Phase p;
     const float* w;
-    Slope slope = {0, 0};
+    Mask mask = {0, false};
 
     __device__ __forceinline__ Outer outer(int c) const { return c; }
     __device__ __forceinline__ Inner inner(int k) const {
@@ -188,51 +189,56 @@ struct ResultOfPhase {
     }
 };
 
-// Weights, 256 taps by 16 channels: without the 1, ptxas keeps to the registers of three blocks and spills
+// Without the bound on blocks ptxas keeps to the registers of three and spills: weights, 256 taps by 16 channels; forward, 32, on sm_100
 #define CONV(ROWS, COLUMNS)                                                                                                               \
-    extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_forward)(                                                    \
-        const float* x, const float* x_value, const float* w, const float* bias, float* y, float* partial, unsigned int* arrived,         \
-        Geometry geometry, int span, int passes, int activation) {                                                                        \
+    extern "C" __global__ void __launch_bounds__(256, COLUMNS == 16 ? 1 : 2) KERNEL(conv##COLUMNS##_forward)(                             \
+        const float* x, const float* value, const float* w,   const float* bias, float* y, float* partial, unsigned int* arrived,         \
+        Geometry geometry, int span, int activation) {                                                                                    \
         PANELS(ROWS, COLUMNS);                                                                                                            \
         int M = geometry.N * geometry.OH * geometry.OW, K = geometry.KH * geometry.KW * geometry.C;                                       \
-        Slope slope = slope_of(x, x_value, passes);                                                                                       \
+        Mask mask = mask_of(x, value);                                                                                                    \
         Result result = {y, bias, M, geometry.O, activation};                                                                             \
         Parts parts = parts_of<ROWS, COLUMNS>(partial, arrived, blockIdx.y * gridDim.x + blockIdx.x, gridDim.z);                          \
-        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, w, slope), Windows{geometry, x, slope},                  \
+        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, w, mask), Windows{geometry, x, mask},                    \
                                 Columns{w, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, K, span, parts, blockIdx.z,      \
                                 of_a, of_b);                                                                                              \
     }                                                                                                                                     \
                                                                                                                                           \
     extern "C" __global__ void __launch_bounds__(256, COLUMNS == 16 ? 1 : 2) KERNEL(conv##COLUMNS##_weights)(                             \
         const float* x, const float* g, const float* value, float* gw, float* gb, float* partial, unsigned int* arrived,                  \
-        Geometry geometry, int span, int span_b, int blocks, int swapped, int activation) {                                               \
+        Geometry geometry, int span, int span_b, int blocks, int swapped) {                                                               \
         PANELS(ROWS, COLUMNS);                                                                                                            \
         int M = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW, block = blockIdx.x;                   \
         int parts = K > span ? (K + span - 1) / span : 1, tile = block / parts, down = (M + ROWS - 1) / ROWS;                             \
-        Slope of_x = slope_of(x, value, swapped ? activation : 0), of_g = slope_of(g, value, swapped ? 0 : activation);                   \
-        if (block < blocks) {                                                                                                             \
+        Mask mask = mask_of(swapped ? x : g, value);                                                                                      \
+        if (block < blocks) { /* two products, so that no operand asks for a mask that it never has */                                    \
             Result result = {gw, nullptr, M, geometry.O, 0};                                                                              \
-            bool quads = (geometry.C | geometry.O) % 4 == 0 && aligned(x, g, of_x) && aligned(x, g, of_g);                                \
-            multiply<ROWS, COLUMNS>(quads, WindowsSwapped{geometry, x, of_x}, Columns{g, geometry.O, of_g}, result, tile % down * ROWS,   \
-                                    tile / down * COLUMNS, K, span, parts_of<ROWS, COLUMNS>(partial, arrived, tile, parts),               \
-                                    block % parts, of_a, of_b);                                                                           \
+            bool quads = (geometry.C | geometry.O) % 4 == 0 && aligned(x, g, mask);                                                       \
+            Parts own = parts_of<ROWS, COLUMNS>(partial, arrived, tile, parts);                                                           \
+            int i0 = tile % down * ROWS, j0 = tile / down * COLUMNS, part = block % parts;                                                \
+            if (swapped)                                                                                                                  \
+                multiply<ROWS, COLUMNS>(quads, WindowsSwapped{geometry, x, mask}, Columns{g, geometry.O}, result, i0, j0, K, span, own,   \
+                                        part, of_a, of_b);                                                                                \
+            else                                                                                                                          \
+                multiply<ROWS, COLUMNS>(quads, WindowsSwapped{geometry, x}, Columns{g, geometry.O, mask}, result, i0, j0, K, span, own,   \
+                                        part, of_a, of_b);                                                                                \
         } else {                                                                                                                          \
             partial += parts > 1 ? (long long)blocks * ROWS * COLUMNS : 0;                                                                \
-            bias_gradient(swapped ? x : g, swapped ? of_x : of_g, gb, swapped ? (long long)geometry.N * geometry.H * geometry.W : K,      \
+            bias_gradient(swapped ? x : g, mask, gb, swapped ? (long long)geometry.N * geometry.H * geometry.W : K,                       \
                           swapped ? geometry.C : geometry.O, span_b, partial, arrived + BLOCKS, block - blocks, &of_a[0].number[0][0]);   \
         }                                                                                                                                 \
     }                                                                                                                                     \
                                                                                                                                           \
     extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_input)(                                                      \
-        const float* g, const float* value, const float* w, const float* bias, float* gx, Geometry geometry, int passes,                  \
+        const float* g, const float* value, const float* w, const float* bias, float* gx, Geometry geometry,                              \
         int activation) {                                                                                                                 \
         PANELS(ROWS, COLUMNS);                                                                                                            \
         Phase phase = phase_of(geometry, blockIdx.z);                                                                                     \
         if ((int)blockIdx.x * ROWS >= geometry.N * phase.rows * phase.columns) return; /* phases differ by a row or a column */           \
         ResultOfPhase result = {geometry, phase, gx, bias, activation};                                                                   \
         int K = phase.QH * phase.QW * geometry.O;                                                                                         \
-        Slope slope = slope_of(g, value, passes);                                                                                         \
-        multiply<ROWS, COLUMNS>(geometry.O % 4 == 0 && aligned(g, w, slope), Outputs{geometry, phase, g, slope},                          \
+        Mask mask = mask_of(g, value);                                                                                                    \
+        multiply<ROWS, COLUMNS>(geometry.O % 4 == 0 && aligned(g, w, mask), Outputs{geometry, phase, g, mask},                            \
                                 WeightsOfPhase{geometry, phase, w}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, K, K,                \
                                 Parts{nullptr, nullptr, 1}, 0, of_a, of_b);                                                               \
     }

@@ -11,7 +11,7 @@ from ...backend import PRECISIONS, Array, precision
 from ...errors import ShapeError
 from ..checks import Padding, Pair, activation_code, check_conv, output_size, transposed_size
 from .arrays import plain
-from .dense import cut, workspace
+from .dense import cut, through, workspace
 from .launcher import Kernel, arrived, bias_parts, bias_span, divide_up, empty, shared
 
 FIELDS = ("N", "H", "W", "C", "OH", "OW", "O", "KH", "KW", "sh", "sw", "top", "left")
@@ -76,10 +76,9 @@ def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kerne
 
 FORWARD = kernels(
     "forward",
-    "float32[geometry.x] x, float32?[geometry.x] x_value, float32[geometry.w] w, float32?[geometry.O] bias, float32[geometry.y] y, "
+    "float32[geometry.x] x, float32?[geometry.x] value, float32[geometry.w] w, float32?[geometry.O] bias, float32[geometry.y] y, "
     "float32?[shared(divide_up(geometry.outputs, ROWS) * divide_up(geometry.O, COLUMNS) * divide_up(geometry.taps, span), "
-    "divide_up(geometry.taps, span), ROWS * COLUMNS)] partial, uint32[ARRIVALS] arrived, Geometry geometry, int32 span, int32 passes, "
-    "int32 activation",
+    "divide_up(geometry.taps, span), ROWS * COLUMNS)] partial, uint32[ARRIVALS] arrived, Geometry geometry, int32 span, int32 activation",
     "(divide_up(geometry.outputs, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.taps, span)))",
 )
 WEIGHTS = kernels(
@@ -87,36 +86,37 @@ WEIGHTS = kernels(
     "float32[geometry.x] x, float32[geometry.y] g, float32?[geometry.x if swapped else geometry.y] value, float32?[geometry.w] gw, "
     "float32?[geometry.C if swapped else geometry.O] gb, float32?[shared(blocks, divide_up(geometry.outputs, span), ROWS * COLUMNS) + "
     "bias_parts(*geometry.biased(swapped), span_b)] partial, uint32[ARRIVALS] arrived, Geometry geometry, int32 span, int32 span_b, "
-    "int32 blocks, int32 swapped, int32 activation",
+    "int32 blocks, int32 swapped",
     "(blocks + (bias_blocks(*geometry.biased(swapped), span_b) if gb is not None else 0),)",
 )
 INPUT = kernels(
     "input",
     "float32[geometry.y] g, float32?[geometry.y] value, float32[geometry.w] w, float32?[geometry.C] bias, float32[geometry.x] gx, "
-    "Geometry geometry, int32 passes, int32 activation",
+    "Geometry geometry, int32 activation",
     "(divide_up(geometry.pixels, ROWS), divide_up(geometry.C, COLUMNS), geometry.phases)",
 )
-Passed = tuple[Array, int] | None  # of a gradient: y and the activation that it has to pass
 
 
-def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0, passed: Passed = None) -> Array:
-    """act(correlate(x, w) + b).   (N, H, W, C), (KH, KW, C, O), (O,) -> (N, OH, OW, O)"""
+def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0, value: Array | None = None) -> Array:
+    """act(correlate(x, w) + b).   (N, H, W, C), (KH, KW, C, O), (O,) -> (N, OH, OW, O)
+
+    value    of a gradient x: where it is 0 or less, x is taken for 0; so it is below"""
     columns = columns_of(s.O)
     tiles = divide_up(s.outputs, ROWS[columns]) * divide_up(s.O, columns)
     parts, span = cut(tiles, s.taps)
-    y, partial, (value, passes) = empty(s.y_shape), workspace(tiles, parts, ROWS[columns] * columns), passed or (None, 0)
-    FORWARD[columns, precision()](x, value, w, b, y, partial, arrived(), s, span, passes, activation)
+    y, partial = empty(s.y_shape), workspace(tiles, parts, ROWS[columns] * columns)
+    FORWARD[columns, precision()](x, value, w, b, y, partial, arrived(), s, span, activation)
     return y
 
 
-def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0, passed: Passed = None) -> Array:
+def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0, value: Array | None = None) -> Array:
     """act(x of <correlate(x, w), y> + b).   (N, OH, OW, O), (KH, KW, C, O), (C,) -> (N, H, W, C)"""
-    x, (value, passes) = empty(s.x_shape), passed or (None, 0)
-    INPUT[columns_of(s.C), precision()](y, value, w, b, x, s, passes, activation)
+    x = empty(s.x_shape)
+    INPUT[columns_of(s.C), precision()](y, value, w, b, x, s, activation)
     return x
 
 
-def weight_adjoint(s: Geometry, x: Array, y: Array, swapped: bool, passed: Passed, needs: Sequence[bool]) -> list[Array | None]:
+def weight_adjoint(s: Geometry, x: Array, y: Array, swapped: bool, value: Array | None, needs: Sequence[bool]) -> list[Array | None]:
     """w of <correlate(x, w), y>, and the sum over all pixels of y, or of x if swapped: the one that is a gradient.
     (N, H, W, C), (N, OH, OW, O) -> (KH, KW, C, O), (O,) or (C,)"""
     columns = columns_of(s.O)
@@ -124,9 +124,9 @@ def weight_adjoint(s: Geometry, x: Array, y: Array, swapped: bool, passed: Passe
     (parts, span), span_b = cut(tiles, s.outputs), bias_span(pixels, channels)
     gw, blocks = (empty(s.w_shape), tiles * parts) if needs[1] else (None, 0)
     gb = empty((channels,)) if len(needs) > 2 and needs[2] else None
-    size, (value, activation) = shared(blocks, parts, ROWS[columns] * columns) + bias_parts(pixels, channels, span_b), passed or (None, 0)
+    size = shared(blocks, parts, ROWS[columns] * columns) + bias_parts(pixels, channels, span_b)
     partial = empty((size,)) if size else None
-    WEIGHTS[columns, precision()](x, y, value, gw, gb, partial, arrived(), s, span, span_b, blocks, int(swapped), activation)
+    WEIGHTS[columns, precision()](x, y, value, gw, gb, partial, arrived(), s, span, span_b, blocks, int(swapped))
     return [gw, gb]
 
 
@@ -142,9 +142,9 @@ def conv2d_forward(
 
 
 def conv2d_vjp(g: Array, s: Geometry, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
-    g, passed = plain(g), (y, activation) if activation else None
-    gx = input_adjoint(s, g, w, passed=passed) if needs[0] else None
-    return gx, *weight_adjoint(s, x, g, False, passed, needs)
+    g, value = through(g, y, activation)
+    gx = input_adjoint(s, g, w, value=value) if needs[0] else None
+    return gx, *weight_adjoint(s, x, g, False, value, needs)
 
 
 def conv_transpose2d_forward(
@@ -159,9 +159,9 @@ def conv_transpose2d_forward(
 
 
 def conv_transpose2d_vjp(g: Array, s: Geometry, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
-    g, passed = plain(g), (y, activation) if activation else None
-    gx = correlate(s, g, w, passed=passed) if needs[0] else None
-    return gx, *weight_adjoint(s, g, x, True, passed, needs)
+    g, value = through(g, y, activation)
+    gx = correlate(s, g, w, value=value) if needs[0] else None
+    return gx, *weight_adjoint(s, g, x, True, value, needs)
 
 
 conv2d = (conv2d_forward, conv2d_vjp)

@@ -3,7 +3,8 @@
 import math
 
 from ...backend import PRECISIONS, Array, precision
-from ..checks import activation_code, check_dense
+from ..checks import ACTIVATIONS, activation_code, check_dense
+from .activations import sigmoid, tanh
 from .arrays import plain
 from .launcher import Kernel, arrived, bias_parts, bias_span, divide_up, empty, shared
 
@@ -32,7 +33,7 @@ DENSE = {
         "float32[N * O] g, float32?[N * O] y, float32[N * I] x, float32[I * O] w, float32?[N * I] gx, float32?[I * O] gw, "
         f"float32?[O] gb, float32?[shared(blocks_x, divide_up(O, span_x), {tile**2}) + shared(blocks_w, divide_up(N, span_w), {tile**2})"
         " + bias_parts(N, O, span_b)] partial, uint32[ARRIVALS] arrived, int32 N, int32 I, int32 O, int32 span_x, int32 span_w, "
-        "int32 span_b, int32 blocks_x, int32 blocks_w, int32 activation",
+        "int32 span_b, int32 blocks_x, int32 blocks_w",
         grid="(blocks_x + blocks_w + (bias_blocks(N, O, span_b) if gb is not None else 0),)",
         defines=(precision.upper(),),
     )
@@ -90,6 +91,14 @@ def dense_forward(x: Array, w: Array, b: Array | None = None, activation: str | 
     return y, (x, w, y, code)
 
 
+def through(g: Array, y: Array, activation: int) -> tuple[Array, Array | None]:
+    """g act'(y): where that is a relu's it is left to the kernels that read g, which take y then; else it is a launch of its own."""
+    curved = {ACTIVATIONS["tanh"]: tanh, ACTIVATIONS["sigmoid"]: sigmoid}.get(activation)
+    if curved is None:
+        return plain(g), y if activation else None
+    return curved[1](g, y, 0.0)[0], None
+
+
 def dense_vjp(g: Array, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
     n, (inputs, outputs) = math.prod(x.shape[:-1]), w.shape
     gx, gw = empty(x.shape) if needs[0] else None, empty(w.shape) if needs[1] else None
@@ -100,8 +109,8 @@ def dense_vjp(g: Array, x: Array, w: Array, y: Array, activation: int, needs: tu
     blocks_x, blocks_w = (0 if a is None else blocks for a, blocks in ((gx, tiles_x * parts_x), (gw, tiles_w * parts_w)))
     size = shared(blocks_x, parts_x, tile**2) + shared(blocks_w, parts_w, tile**2) + bias_parts(n, outputs, span_b)
     partial = empty((size,)) if size else None
-    arrays = plain(g), y if activation else None, plain(x), plain(w), gx, gw, gb, partial, arrived()
-    DENSE[tile, precision()](*arrays, n, inputs, outputs, span_x, span_w, span_b, blocks_x, blocks_w, activation)
+    arrays = *through(g, y, activation), plain(x), plain(w), gx, gw, gb, partial, arrived()
+    DENSE[tile, precision()](*arrays, n, inputs, outputs, span_x, span_w, span_b, blocks_x, blocks_w)
     return gx, gw, gb
 
 

@@ -51,9 +51,9 @@ __device__ __forceinline__ float max_of_few(float value, int width) {
     return value;
 }
 
-// loss = mean_n log k - log sum_s w,  log w = log p(x_n | z_sn) - kl_sn;  its gradients;  and the means over s of -log p and of kl.  A block a
-// row s N + n; the last one has the sums over s and n, with `width` threads for each n.  Gradients: residual, of the logits, lacks the factor
-// glikelihood of its row unless k = 1, where it is -1 / N for every row and known before.
+// loss = mean_n log k - log sum_s w,  log w = log p(x_n | z_sn) - kl_sn;  its gradients;  and the means over s of -log p and of kl.
+// A block a row s N + n; the last one has the sums over s and n, with `width` threads for each n.  Gradients: residual, of the logits,
+// lacks the factor glikelihood of its row unless k = 1, where it is -1 / N for every row and known before.
 extern "C" __global__ void bernoulli_bound(const float* __restrict__ logits, Rows x, const float* __restrict__ kl,
                                            float* __restrict__ residual, float* log_prob, unsigned int* arrived, float* loss,
                                            float* reconstruction, float* divergence, float* glikelihood, float* gkl, long long samples,

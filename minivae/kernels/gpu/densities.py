@@ -23,7 +23,7 @@ BERNOULLI = Kernel(
     "densities.cu",
     f"{MATRIX} logits, {MATRIX} x, {MATRIX} residual, float32[rows] log_prob, {SHAPE}",
     grid=ROWS,
-    block="team(columns)",
+    block="team(rows, columns)",
 )
 SCALE_ROWS = Kernel(
     "scale_rows",
@@ -48,7 +48,7 @@ KL = Kernel(
     "densities.cu",
     f"{MATRIX} mean, {MATRIX} logvar, float32[rows] kl, {SHAPE}",
     grid=ROWS,
-    block="team(columns)",
+    block="team(rows, columns)",
 )
 KL_GRADIENT = Kernel(
     "gaussian_kl_standard_gradient",
@@ -62,7 +62,7 @@ SAMPLE_AND_KL = Kernel(
     f"Rows mean, Rows logvar, {MATRIX} eps, uint64?[4] step, uint64 key, uint64 counter, {MATRIX} sigma, {MATRIX} z, float32[rows] kl, "
     f"{SHAPE}, int32 drawn, int32 estimate",
     grid=ROWS,
-    block="team(columns)",
+    block="team(rows, columns)",
     structures=STRUCTURES,
 )
 SAMPLE_AND_KL_GRADIENT = Kernel(
@@ -89,7 +89,7 @@ GAUSSIAN = Kernel(
     "densities.cu",
     f"{MATRIX} x, {MATRIX} mean, {MATRIX} logvar, {MATRIX} deviation, {MATRIX} inverse, float32[rows] log_prob, {SHAPE}",
     grid=ROWS,
-    block="team(columns)",
+    block="team(rows, columns)",
 )
 GAUSSIAN_GRADIENT = Kernel(
     "gaussian_log_prob_gradient",

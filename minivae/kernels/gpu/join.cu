@@ -8,8 +8,8 @@
 // before a launch, and zero again after it.
 #define FEW 8
 
-// The sum over the rows of a block whose threads lie in rows of `width`, a power of two, for the first row; others get what they added up
-// themselves, so that nobody reads a neighbour's number after the last barrier.  All threads of the block must call it; `all` may serve again.
+// The sum over the rows of a block whose threads lie in rows of `width`, a power of two, for the first row; others get what they added
+// up themselves, so that nobody reads a neighbour's number after the last barrier.  All threads must call it; `all` may serve again.
 __device__ __forceinline__ float column_sum(float value, float* all, int width) {
     int own = threadIdx.y * blockDim.x + threadIdx.x;
     all[own] = value;

@@ -69,9 +69,9 @@ def bias_parts(rows: int, columns: int, span: int) -> int:
     return shared(bias_blocks(rows, columns, span), divide_up(rows, span), width(columns))
 
 
-def team(columns: int) -> tuple[int, int]:
-    """The block of a row reduction: (threads a row, rows a block).  A warp for short rows."""
-    return (32, THREADS // 32) if columns <= 1024 else (THREADS, 1)
+def team(rows: int, columns: int) -> tuple[int, int]:
+    """The block of a row reduction: (threads a row, rows a block).  A warp for short rows, if there are so many that they fill a GPU."""
+    return (32, THREADS // 32) if columns <= (1024 if rows >= 1000 else 128) else (THREADS, 1)
 
 
 def width(columns: int) -> int:

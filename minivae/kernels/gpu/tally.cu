@@ -39,8 +39,8 @@ __device__ __forceinline__ double of_thread(const float* x, long long n) {
 
 __device__ __forceinline__ bool is_number(float x) { return x - x == 0; }
 
-// measures: the loss, mean reconstruction, mean KL, norm of the gradient.  totals += images * measures, and rows move on, unless the step is
-// not to count: health 0, or NaN where the loss or the norm is no finite number.  Without measures: squares alone.
+// measures: the loss, mean reconstruction, mean KL, norm of the gradient.  totals += images * measures, and rows move on, unless the step
+// is not to count: health 0, or NaN where the loss or the norm is no finite number.  Without measures: squares alone.
 extern "C" __global__ void tally(Gradients gradients, double* partial, unsigned int* arrived, double* squares, const float* loss,
                                  const float* reconstruction, const float* kl, float* measures, float* health, double* totals,
                                  unsigned long long* rows, Moves moves, long long reconstructions, long long kls, long long first,

@@ -16,7 +16,7 @@
 // it serves:
 //     outer(i)    where row i of A (column j of B) begins         inner(k)    how far k lies from there
 //     inside(outer, inner)   whether there is a number; if not, it is 0        address(outer, inner)   where it lies
-//     ALONG_K     neighbours in memory follow k, not i                slope   what a gradient passes before it is used: common.cu
+//     ALONG_K     neighbours in memory follow k, not i                mask    a relu that a gradient goes back through: common.cu
 // Where sizes and addresses allow it (QUADS), four neighbours in memory are read at once: a quarter of the arithmetic, too.
 //
 // A product with few tiles would leave most of the GPU idle: its K is cut into parts, a block each, which join.cu adds up in order.
@@ -71,17 +71,16 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
         const typename Operand::Outer& from = outer[ALONG_K ? q : 0];
         there = there && operand.inside(from, inner);
         const float* place = operand.address(from, inner);  // __ldg: in global memory, whatever the compiler can still tell
-        const Slope slope = operand.slope;
+        const Mask mask = operand.mask;
         if (QUADS) {
             float4 four = there ? __ldg((const float4*)place) : float4{0, 0, 0, 0};
-            if (slope.activation && there) {
-                float4 y = __ldg((const float4*)(place + slope.to_y));
-                four = float4{activation_slope(four.x, y.x, slope.activation), activation_slope(four.y, y.y, slope.activation),
-                              activation_slope(four.z, y.z, slope.activation), activation_slope(four.w, y.w, slope.activation)};
+            if (mask.there && there) {
+                float4 y = __ldg((const float4*)(place + mask.to_y));
+                four = float4{y.x > 0 ? four.x : 0, y.y > 0 ? four.y : 0, y.z > 0 ? four.z : 0, y.w > 0 ? four.w : 0};
             }
             number[q][0] = four.x, number[q][AT_ONCE / 4] = four.y, number[q][AT_ONCE / 2] = four.z, number[q][AT_ONCE - 1] = four.w;
         } else {
-            number[q][0] = there ? passed(place, slope) : 0;
+            number[q][0] = there ? passed(place, mask) : 0;
         }
     }
 
@@ -164,8 +163,8 @@ template <int ROWS, int COLUMNS> __device__ __forceinline__ Parts parts_of(float
 }
 
 // `to_y` in bytes is a multiple of 16 where both ends are
-__device__ __forceinline__ bool aligned(const float* a, const float* b, const Slope& slope = {0, 0}) {
-    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)slope.to_y * 4) & 15) == 0;
+__device__ __forceinline__ bool aligned(const float* a, const float* b, const Mask& mask = {0, false}) {
+    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)mask.to_y * 4) & 15) == 0;
 }
 
 // A dense result
