@@ -281,3 +281,22 @@ def test_our_contestants_train_and_start_from_the_common_parameters(module, monk
     if first:
         _, on_the_cpu = module("minivae_peer").factory(w, init, x)
         assert first == pytest.approx(on_the_cpu(eps), rel=1e-6)
+
+
+@needs_compiler
+def test_what_a_step_should_take(module, monkeypatch):
+    """Its launches are the nodes, its operations those of the products, and none is faster than what bounds it."""
+    predicted, nodes = module("gpu_predicted"), importlib.import_module("tests.gpu.host.nodes")
+    monkeypatch.setitem(predicted.ALL, "small", SMALL)
+    with installed(monkeypatch) as cupy:
+        rows = predicted.step_of(cupy, "small")
+        ours, _ = nodes.captured_nodes(cupy, SMALL)
+    assert [row["kernel"] for row in rows] == ours
+    with mv.use_backend("numpy"):
+        model = module("gpu_kernels").vae(SMALL, mv.Stream(0))
+        loss = objective(SMALL, model, np.zeros((SMALL.batch, *SMALL.image), np.float32), mv.Stream(1))
+    assert round(sum(row["megaflop"] for row in rows) * 1e6) == flops(loss)
+    peaks = predicted.peaks_of(predicted.H200, "90")
+    for row in rows:
+        assert row["microseconds"] >= predicted.NODE + 1e12 * row["megabyte"] / peaks["bandwidth"] * (1 - 1e-12)
+        assert row["microseconds"] >= predicted.NODE + 1e12 * row["megaflop"] / peaks["fp32"] * (1 - 1e-12)

@@ -1,0 +1,81 @@
+"""What each kernel of a replayed step should take on an H200, before anybody has measured it: the first measurement judges this model too.
+
+    python benchmarks/gpu_predicted.py [--nodes] [WORKLOAD ...]
+
+A step is captured on the stand-in for CuPy; of a launch are known its blocks, its operations and the bytes that it moves.
+
+    microseconds = NODE + max(operations / (peak share filled), bytes / bandwidth)
+
+share     of multiply-adds among the instructions of the loop over K, from the machine code (gpu_code.py): no product is faster
+filled    of the multiprocessors, by the last wave: blocks / (132 waves), a block on each in a wave
+NODE      between two nodes of a graph
+
+Left out is what only a GPU tells: waiting for memory, occupancy, caches that make small arrays cheaper.  FP32.
+"""
+
+import argparse
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gpu_dry
+from gpu_kernels import H200, operations, peaks_of, traffic, watched
+from workloads import ALL
+
+from minivae.kernels.gpu.launcher import Kernel
+
+NODE = 2.0  # microseconds: a guess
+SHARES = {"gemm64": 0.71, "gemm128": 0.86, "dense64": 0.70, "dense128": 0.84, "conv64": 0.65, "conv32": 0.60, "conv16": 0.51}
+
+
+def predicted(kernel: Kernel, arguments: tuple, peaks: dict[str, float]) -> dict[str, Any]:
+    """What is known of a launch, and its microseconds."""
+    given = dict(zip([p.name for p in kernel.parameters], arguments, strict=True))
+    work, moved, blocks = operations(kernel.name, given), traffic(kernel, given), math.prod(kernel.plan(*arguments)[0])
+    units = H200["MultiProcessorCount"]
+    filled = blocks / (units * math.ceil(blocks / units)) if blocks else 1.0
+    share = SHARES.get(kernel.name.partition("_")[0], 1.0)
+    by_work, by_bytes = work / (peaks["fp32"] * share * filled), moved / peaks["bandwidth"]
+    bound = "multiply-adds" if by_work > by_bytes else "memory"
+    return {
+        "kernel": kernel.name,
+        "blocks": blocks,
+        "megaflop": work / 1e6,
+        "megabyte": moved / 1e6,
+        "bound": bound if 1e6 * max(by_work, by_bytes) > NODE else "launch",
+        "microseconds": NODE + 1e6 * max(by_work, by_bytes),
+    }
+
+
+def step_of(cupy: Any, name: str) -> list[dict[str, Any]]:
+    """The launches of a captured training step, in their order."""
+    from tests.gpu.host.nodes import captured_nodes
+
+    with watched() as calls:
+        captured_nodes(cupy, ALL[name])
+    peaks = peaks_of(H200, "90")
+    return [predicted(kernel, arguments, peaks) for kernel, arguments in calls]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", action="store_true", help="a line for each node as well")
+    parser.add_argument("workloads", metavar="WORKLOAD", nargs="*", default=["mlp", "iwae1", "iwae50", "conv", "burgess"])
+    asked = parser.parse_args()
+    cupy = gpu_dry.install(argparse.Namespace(out=Path(tempfile.mkdtemp())))
+    for name in asked.workloads:
+        rows = step_of(cupy, name)
+        total, launch = sum(row["microseconds"] for row in rows), NODE * len(rows)
+        bound = {of: sum(row["microseconds"] - NODE for row in rows if row["bound"] == of) for of in ("multiply-adds", "memory", "launch")}
+        told = ", ".join(f"{value:.1f} {of}" for of, value in bound.items())
+        print(f"{name}: {total:.0f} us a step, {launch:.0f} of them for {len(rows)} nodes; in kernels bound by {told}", flush=True)
+        for row in rows if asked.nodes else ():
+            print(
+                f"    {row['kernel']:28s}{row['blocks']:7d} blocks {row['megaflop']:9.2f} MFLOP {row['megabyte']:8.3f} MB"
+                f"{row['microseconds']:8.1f} us  {row['bound']}"
+            )
+
+
+if __name__ == "__main__":
+    main()
