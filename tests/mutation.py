@@ -2,7 +2,7 @@
 
     python tests/mutation.py [--jobs N] [--fast] [--quick] [NAME ...]
 
-    --jobs N   so many processes; --fast takes every 12th mutant, --quick asks the laws alone; NAMEs are parts of the names of functions
+    --jobs N   so many processes; --fast takes every 12th mutant, --quick asks the laws alone; NAMEs are parts of their names, distributions.flows.Planar.sample
 
 A mutant's code takes the original's place in a process of its own, made by fork.  Of an op the laws of tests/ops judge first: values by
 NumPy, SciPy and integrals, gradients by complex steps.  What they let live is judged by the test files of its family, as they are, with the
@@ -53,6 +53,7 @@ OF_FILE = {  # of distributions and objectives: what judges in the place of the 
     "noisy_levels": ["tests/rivals/test_diffusion.py"],
     "flows": ["tests/models/test_flows.py"],
     "mixture": ["tests/models/test_vamp.py", "tests/models/test_mixture_cvae.py"],
+    "bound": ["tests/test_objectives.py", "tests/proof/test_iwae_bounds.py", "tests/gpu/test_bound.py"],
     "classify": ["tests/models/test_pretrained.py"],
     "denoising": ["tests/test_denoising_objective.py"],
     "diffusion": ["tests/rivals/test_diffusion.py"],
@@ -82,6 +83,12 @@ EQUIVALENT = {  # (function, change): why no test can notice
     ("Levels.like", f"{FIRST} -> -{FIRST}"): "its kind is asked for, not its numbers",
     ("product", f"{ROWS} -> -{ROWS}"): "runs on a GPU alone, where tests/gpu/test_table.py judges the op",
 }
+
+
+def full_name(mutant: Mutant) -> str:
+    """distributions.flows.Planar.sample"""
+    file = mutant.function.__module__.rpartition(".")[2]
+    return ".".join(dict.fromkeys([mutant.module, file])) + f".{mutant.name}"
 
 
 @contextlib.contextmanager
@@ -180,7 +187,7 @@ def main() -> int:
         *(file for files in (*FAMILIES.values(), *OF_FILE.values()) for file in files),
     ]:
         importlib.import_module(file.removesuffix(".py").replace("/", "."))  # here, so that no fork has to
-    everything = [m for m in mutants() if not options.names or any(name in f"{m.module}.{m.name}" for name in options.names)]
+    everything = [m for m in mutants() if not options.names or any(name in full_name(m) for name in options.names)]
     everything = [m for m in everything if m.function in of_ops()] if options.quick else everything
     everything = everything[::12] if options.fast else everything
     equivalent = [m for m in everything if (m.name, m.change) in EQUIVALENT]
