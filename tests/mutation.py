@@ -2,7 +2,8 @@
 
     python tests/mutation.py [--jobs N] [--fast] [--quick] [NAME ...]
 
-    --jobs N   so many processes; --fast takes every 12th mutant, --quick asks the laws alone; NAMEs are parts of their names, distributions.flows.Planar.sample
+    --jobs N   so many processes; --fast takes every 12th mutant, --quick asks the laws alone; NAMEs are parts of names
+               such as distributions.flows.Planar.sample
 
 A mutant's code takes the original's place in a process of its own, made by fork.  Of an op the laws of tests/ops judge first: values by
 NumPy, SciPy and integrals, gradients by complex steps.  What they let live is judged by the test files of its family, as they are, with the
