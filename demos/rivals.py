@@ -247,12 +247,12 @@ if asked.full:
         "a VAE with a learned prior covers more than a GAN: " + order("coverage", "VAE, learned prior", "GAN"),
         mean["VAE, learned prior"]["coverage"] > mean["GAN"]["coverage"],
     )
-stage.claim(
-    "no rival is as good as real images: each is farther in Frechet distance than they are, "
-    + ", ".join(f"{name} {row['Frechet']:.1f}" for name, row in mean.items())
-    + f", real {real['Frechet']:.1f}",
-    all(row["Frechet"] > real["Frechet"] for row in mean.values()),
-)
+    stage.claim(
+        "no rival is as good as real images: each is farther in Frechet distance than they are, "
+        + ", ".join(f"{name} {row['Frechet']:.1f}" for name, row in mean.items())
+        + f", real {real['Frechet']:.1f}",
+        all(row["Frechet"] > real["Frechet"] for row in mean.values()),
+    )
 
 # %%
 # Look at them: eight samples of each, above the training images that are nearest to them, pixel by pixel.
