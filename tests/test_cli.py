@@ -175,6 +175,8 @@ def test_bad_input_gets_one_sentence(capsys, images, run, tmp_path):
     assert "cannot be halved by 4 convolutions" in refused(
         capsys, "train", images, "--arch", "conv", "--channels", 4, 4, 4, 4, "--out", new
     )
+    assert "dense networks have none" in refused(capsys, "train", images, "--channels", 4, "--out", new)
+    assert "a U-Net channels" in refused(capsys, "train", images, "--model", "diffusion", "--arch", "unet", "--hidden", 4, "--out", new)
     assert not new.exists()  # nothing is left behind
     assert "no folder" in refused(capsys, "train", "mnist", "--data-dir", tmp_path / "nowhere", "--out", new)
     assert "lacks train-images-idx3-ubyte" in refused(capsys, "train", "mnist", "--data-dir", tmp_path, "--out", new)

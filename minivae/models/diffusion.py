@@ -64,6 +64,8 @@ class Diffusion(Module):
         self.levels = (256 if len(self.image_shape) == 3 else 0) if levels is None else levels
         if arch not in ARCHITECTURES or (arch == "unet" and len(self.image_shape) != 3):
             raise UsageError(f"Diffusion: arch is {arch!r} for {self.image_shape}; choose dense, or unet for images (H, W, C)")
+        if (arch == "unet" and hidden) or (arch == "dense" and channels):
+            raise UsageError(f"Diffusion: hidden {hidden}, channels {channels}; dense networks take hidden, a U-Net channels")
         if not len(image_shape) or min(image_shape) < 1 or self.levels == 1 or self.levels < 0:
             raise UsageError(f"Diffusion: image_shape is {self.image_shape}, levels is {self.levels}; need 1 each, and 0 or 2 levels")
         if steps < 1 or not 0 <= eta <= 1 or not -30 <= low < high <= 30:

@@ -67,6 +67,8 @@ def networks(
     """An encoder that ends in `outputs` numbers an image and a decoder that starts from `inputs`; `condition` numbers more go into each.
 
     numbers    of each pixel that the decoder ends in: (H, W, numbers C)"""
+    if channels and arch != "conv":
+        raise UsageError(f"channels is {tuple(channels)}, and {arch} networks have none; leave it out, or choose arch='conv'")
     hidden = (400,) if hidden is None and arch == "dense" else (256,) if hidden is None else tuple(hidden)
     if min(hidden, default=1) < 1 or (arch in CELLS and not hidden):
         raise UsageError(f"hidden is {hidden}; need at least 1 unit a layer, and for {', '.join(CELLS)} a layer")

@@ -55,7 +55,7 @@ class TimeEmbedding(Module):
 def waves_of(t: Any, waves: int) -> Any:
     """sin and cos of w t, w from 1 to FASTEST in equal ratios.     (N,) -> (N, 2 waves)"""
     module = xp(t)
-    w = module.asarray(FASTEST ** (np.arange(waves) / max(waves - 1, 1)), t.dtype)
+    w = (FASTEST ** (module.arange(waves) / max(waves - 1, 1))).astype(t.dtype)  # made where t is: a graph copies nothing
     return module.concatenate([module.sin(t[:, None] * w), module.cos(t[:, None] * w)], axis=1)
 
 

@@ -68,6 +68,28 @@ def test_all_that_a_run_is_for_works_on_the_device(cupy, data, tmp_path, model, 
         assert call(command, there, "--count", 1) == 0
 
 
+RIVALS = {
+    "gan": ["--model", "gan", "--hidden", "6", "--latent", "3", "--penalty-every", "2"],
+    "vaegan": ["--objective", "vaegan", "--hidden", "6", "--latent", "3"],
+    "diffusion": ["--model", "diffusion", "--hidden", "6"],
+    "unet": ["--model", "diffusion", "--arch", "unet", "--channels", "2", "2"],
+}
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_the_rivals_train_on_the_device_too(cupy, data, tmp_path, rival, capsys, monkeypatch):
+    monkeypatch.setattr(training, "draw", lambda run, data: None)
+    there, here = tmp_path / "there", tmp_path / "here"
+    for folder, device in ((there, "cuda"), (here, "cpu")):
+        assert call("train", data, "--epochs", 2, "--batch-size", 8, "--out", folder, "--device", device, *RIVALS[rival]) == 0
+    eager = "launched by itself" in capsys.readouterr().out
+    assert eager == (rival in ("gan", "vaegan"))  # a graph knows one optimizer
+    np.testing.assert_allclose(measures(there), measures(here), rtol=1e-3, atol=1e-4)
+    assert call("resume", there, "--epochs", 3) == 0
+    assert call("evaluate", there, "--samples", 2, "--count", 3) == 0
+    assert call("sample", there, "--count", 1) == 0
+
+
 def test_the_check_of_gradients_stays_on_the_cpu(cupy, data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(training, "draw", lambda run, data: None)
     assert train(data, tmp_path / "run", "--device", "cuda") == 0

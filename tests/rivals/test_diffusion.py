@@ -303,7 +303,8 @@ def test_a_unet_from_the_command_line_starts_from_the_levels_of_its_data(tmp_pat
 
 
 def test_what_does_not_go_together_is_refused():
-    for options in ({"arch": "conv"}, {"arch": "unet", "image_shape": (3,)}, {"levels": 1}, {"steps": 0}, {"eta": 2.0}, {"low": 6.0}):
+    wrong = ({"arch": "conv"}, {"arch": "unet", "image_shape": (3,)}, {"levels": 1}, {"steps": 0}, {"eta": 2.0}, {"low": 6.0})
+    for options in (*wrong, {"arch": "unet", "hidden": (5,)}, {"channels": (5,)}):
         with pytest.raises(UsageError, match=r"Diffusion: "):
             Diffusion(**({"image_shape": (4, 4, 1), "rng": Stream(0)} | options))
     with pytest.raises(UsageError, match="needs a model with noise"):

@@ -232,7 +232,8 @@ def reading(name, kind):
 for name, kind in (("__float__", float), ("__int__", int), ("__bool__", bool), ("__complex__", complex), ("__index__", int)):
     setattr(ndarray, name, reading(name, kind))
 METHODS = (
-    "reshape transpose sum mean max min argmax argmin squeeze swapaxes copy ravel view var std any all prod repeat cumsum __neg__ __abs__"
+    "reshape transpose sum mean max min argmax argmin squeeze swapaxes copy ravel view var std any all prod repeat cumsum clip "
+    "__neg__ __abs__"
 )
 for name in [*METHODS.split(), "__invert__"]:
     setattr(ndarray, name, method(name))
