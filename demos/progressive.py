@@ -6,8 +6,8 @@ A recurrent codec writes a photo as bits, looks at what is missing, writes that 
 .. math:: b_t = \\text{sign}\\, E_t((x - \\hat x_{t-1}) / s_t), \\qquad \\hat x_t = \\hat x_{t-1} + g_t D_t(b_t).
 
 E and D are the same networks at every iteration, with states that remember what was said.  What is missing is brought to the same size by
-s_t before E sees it, and g_t, a byte in the file, makes what D says as large as it should be.  One model serves all rates, and a file that is
-cut after any iteration is a file of a coarser picture.  (G. Toderici et al., "Full resolution image compression with recurrent neural
+s_t before E sees it, and g_t, a byte in the file, makes what D says as large as it should be.  One model serves all rates, and a file that
+is cut after any iteration is a file of a coarser picture.  (G. Toderici et al., "Full resolution image compression with recurrent neural
 networks", 2017; here at a quarter of the width.)  ``python demos/progressive.py --out figures``; with ``--data-dir PHOTOS`` it trains
 on the pictures of a folder, and without on five that come with scikit-image and scikit-learn, which is little.
 """
