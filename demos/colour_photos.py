@@ -112,7 +112,7 @@ def distance(ab: np.ndarray) -> np.ndarray:
 
 gray_bytes = np.rint(255 * coloured(light_test, 0 * chroma_test).rgb[..., 1]).astype(np.uint8)
 found = colorize(model, gray_bytes, root.split("colorize"), draws)
-blind = chroma[root.split("blind").permutation(draws * tests)[: draws * tests] % count].reshape(draws, *chroma_test.shape)
+blind = chroma[root.split("blind").permutation(draws * tests) % count].reshape(draws, *chroma_test.shape)
 with no_grad():
     regressed = net(light_test).numpy()
 ks = [k for k in (1, 2, 5, 10, 20) if k <= draws]
