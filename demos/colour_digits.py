@@ -81,7 +81,7 @@ print("draws needed: " + ", ".join(f"{name} {n:,}" for name, n in needed.items()
 # with no constant in between: blocks are independent given z, all 49 have one name, and nothing but z can tell it to them.
 # The prior's components start, after a first round, at codes that lie far from each other, or two colours might share one of them.
 
-epochs, batch, first = stage.pick(asked, (80, 50, 20), (200, 50, 10), (40, 100, 1))
+epochs, batch, first = stage.pick(asked, (160, 50, 20), (200, 50, 10), (40, 100, 1))
 
 
 def names(colour: np.ndarray) -> np.ndarray:
