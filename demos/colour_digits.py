@@ -138,20 +138,20 @@ def counted(labels: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return counts
 
 
-drawn_labels, counts, cost = test_labels[at], {}, {}
+drawn_labels, counts, nats = test_labels[at], {}, {}
 for name, model in models.items():
-    mixed = drawn(model, test_seen[at], "draws")
-    counts[name], pure, nats = counted(drawn_labels, mixed.argmax(axis=-1)), (mixed.max(axis=-1) > 0.9).mean(), bounds(model)
-    found, cost[name], error = chi_square(counts[name], table), nats.mean(), nats.std() / len(nats) ** 0.5
+    mixed, nats[name] = drawn(model, test_seen[at], "draws"), bounds(model)
+    counts[name], pure = counted(drawn_labels, mixed.argmax(axis=-1)), (mixed.max(axis=-1) > 0.9).mean()
+    found, cost, error = chi_square(counts[name], table), nats[name].mean(), nats[name].std() / len(nats[name]) ** 0.5
     print(
         f"{name}: {pure:.2%} of {len(at):,} draws are of one colour; chi-square {found.statistic:.1f} of {found.freedom}, p = {found.p:.2g}"
     )
-    stage.claim(
-        f"{name}: -ELBO is at or above the entropy, {cost[name]:.4f} ± {error:.4f} >= {entropy:.4f}", cost[name] > entropy - 3 * error
-    )
+    stage.claim(f"{name}: -ELBO is at or above the entropy, {cost:.4f} ± {error:.4f} >= {entropy:.4f}", cost > entropy - 3 * error)
 stage.claim(f"{len(at):,} draws have the table's distribution: p = {found.p:.2g}", found.p > 0.01)
-gained = cost["one Gaussian"] - cost["a mixture"]
-stage.claim(f"a mixture for a prior is worth {gained:.2f} nats: one Gaussian covers what lies between the colours as well", gained > 0.1)
+gained = np.median(nats["one Gaussian"] - nats["a mixture"])  # the mean hangs on the few digits of which one Gaussian is far too sure
+stage.claim(
+    f"a mixture for a prior is worth {gained:.2f} nats (median): one Gaussian covers what lies between the colours as well", gained > 0.1
+)
 stage.claim(f"{pure:.2%} of the mixture's draws are of one colour", pure > 0.98)
 if len(at) < len(test_labels):
     found = chi_square(counted(test_labels, drawn(model, test_seen, "all").argmax(axis=-1)), table)
