@@ -49,6 +49,15 @@ ONLY_CONVOLUTIONS = {"torch-nhwc", "torch-nhwc-compile"}
 TOLERANCE = 1e-5
 SETTINGS_OF_BLAS = ("OPENBLAS_", "GOTO_", "MKL_", "BLIS_", "OMP_", "KMP_", "NUMBA_")  # an image may pin a slow kernel: users have no pin
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+AVX2 = {  # everybody's compiler and library as on a processor without AVX-512
+    "NUMBA_CPU_NAME": "x86-64-v3",
+    "NUMBA_CPU_FEATURES": "",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "DNNL_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+}
 
 
 # --- in a contestant's process -----------------------------------------------------------------------------------------------------
@@ -163,9 +172,9 @@ class Worker:
 
 
 def environment(options: argparse.Namespace) -> dict[str, str]:
-    """What a worker sees: no settings of BLAS but the number of threads, and a heap that is never given back to the kernel."""
+    """What a worker sees: no settings of BLAS but the threads and, if asked, AVX2; a heap that is never given back to the kernel."""
     found = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_OF_BLAS)}
-    found |= {name: str(options.threads) for name in POOLS}
+    found |= {name: str(options.threads) for name in POOLS} | (AVX2 if options.avx2 else {})
     if options.tune_malloc:  # glibc's default maps and unmaps every large array, and each step pays for the page faults
         found |= {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**28)}
     return found
@@ -262,6 +271,7 @@ def main() -> int:
     parser.add_argument("--gap", type=float, default=0.05, help="idle seconds between two turns")
     parser.add_argument("--threads", type=int, default=processors, help="threads of each; each is pinned to as many processors")
     parser.add_argument("--tune-malloc", action=argparse.BooleanOptionalAction, default=True, help="spare everybody the page faults")
+    parser.add_argument("--avx2", action="store_true", help="nobody uses AVX-512, on a processor that has it")
     parser.add_argument("--deadline", type=float, metavar="SECONDS", help="who is silent for so long is left out; default: no limit")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every timing there")
     parser.add_argument("--worker", help=argparse.SUPPRESS)

@@ -1,18 +1,26 @@
 """A dry run of gpu.py: the tests' stand-in for CuPy, with a clock, and stand-ins for NVIDIA's tools, which run what they are given.
 
 Values, trainings, graphs and tests are real, at small sizes.  Times and the tools' figures are not those of any GPU.
+
+    python benchmarks/gpu_dry.py [--names] [WORKLOAD ...]
+
+counts the nodes of a captured training step: the library's kernels, and CuPy's own.
 """
 
 import argparse
 import os
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import gpu_minivae
-from workloads import DRY  # noqa: F401  the workloads of a dry run, which a worker finds by name
+from workloads import ALL, DRY  # noqa: F401  the workloads of a dry run, which a worker finds by name
 
 from minivae.backend import set_backend
 from minivae.kernels.gpu import launcher
@@ -86,7 +94,7 @@ def timed(graph: Any, repeats: int) -> list[tuple[str, float, float]]:
     """(name, start, duration), in microseconds, of each node of so many launches."""
     events = []
     for _ in range(repeats):
-        for operation in graph.operations:
+        for operation in [operation for operation in graph.operations if operation.node]:
             start = time.perf_counter()
             operation.run()
             events.append((getattr(operation.run, "__name__", "?"), 1e6 * start, 1e6 * (time.perf_counter() - start)))
@@ -111,10 +119,7 @@ def contestant(factory: Callable[..., Any]) -> Callable[..., Any]:
     """A contestant of gpu_minivae on the stand-in, in a worker's process."""
 
     def started(*arguments: Any) -> Any:
-        import pathlib
-        import tempfile
-
-        install(argparse.Namespace(out=pathlib.Path(tempfile.gettempdir()) / f"minivae-stand-in-{os.getuid()}"))
+        install(argparse.Namespace(out=Path(tempfile.gettempdir()) / f"minivae-stand-in-{os.getuid()}"))
         return factory(*arguments)
 
     return started
@@ -130,3 +135,23 @@ def reference(*arguments: Any) -> Any:
 
 graph = contestant(gpu_minivae.graph)
 eager = contestant(gpu_minivae.eager)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", action="store_true", help="name each node as well")
+    parser.add_argument("workloads", metavar="WORKLOAD", nargs="*", default=["mlp", "iwae1", "iwae50", "conv", "burgess"])
+    asked = parser.parse_args()
+    cupy = install(argparse.Namespace(out=Path(tempfile.gettempdir()) / f"minivae-stand-in-{os.getuid()}"))
+    from tests.gpu.host.nodes import captured_nodes
+
+    print(f"{'workload':10s}{'nodes':>6s}{'kernels':>9s}{'of CuPy':>9s}")
+    for name in asked.workloads:
+        ours, others = captured_nodes(cupy, ALL[name])
+        print(f"{name:10s}{len(ours) + len(others):6d}{len(ours):9d}{len(others):9d}", flush=True)
+        if asked.names:
+            print(f"    {' '.join(ours)}\n    {' '.join(others)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,9 +32,11 @@ def operations(name: str, given: dict[str, Any]) -> float:
     if name.startswith("gemm"):
         batch = given["batch"].count if "batch" in given else 1
         return 2.0 * batch * given["M"] * given["N"] * given["K"]
+    if name.startswith("dense"):
+        return 2.0 * given["N"] * given["I"] * given["O"] * sum(given[which] is not None for which in ("gx", "gw"))
     if name.startswith("conv"):
         s = given["geometry"]
-        return 2.0 * s.outputs * s.taps * s.O
+        return 2.0 * s.outputs * s.taps * s.O if given.get("gw", s) is not None else 0.0
     return 0.0
 
 
@@ -43,8 +45,9 @@ def traffic(kernel: Kernel, given: dict[str, Any]) -> float:
     lengths = kernel.plan(*given.values())[2]
     total = 0.0
     for (_, parameter), length in zip(kernel.arrays, lengths, strict=True):
-        if given[parameter.name] is not None:
-            total += length * parameter.dtype.itemsize * (2 if parameter.name in BOTH_WAYS.get(kernel.name, ()) else 1)
+        if given[parameter.name] is not None and parameter.name != "arrived":
+            both = parameter.name in ("partial", *BOTH_WAYS.get(kernel.name, ()))  # what parts leave in memory is read again
+            total += length * parameter.dtype.itemsize * (2 if both else 1)
     if "gradients" in given:  # a table of arrays
         table = given["gradients"].record[0]
         total += 4.0 * int(table["size"][: int(table["count"])].sum())

@@ -123,7 +123,6 @@ def rank(name: str) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "xdist_group(name): which process of pytest-xdist; it is not here")
     if folder := os.environ.get("GPU_TESTS_DRY_RUN"):
         import gpu_dry
 

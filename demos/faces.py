@@ -10,11 +10,8 @@ With ``--data-dir PHOTOS`` the images are your own: a folder of photographs, as 
 it or beside it if you have one.
 """
 
-from dataclasses import asdict
-
 import numpy as np
 import stage
-from tqdm import tqdm
 
 from minivae import Stream, data, no_grad, plots
 from minivae.data import Faces, to_float
@@ -22,8 +19,6 @@ from minivae.data.faces import ENDS, FACTORS, draw
 from minivae.evaluate import appearance, readings
 from minivae.models import VAE
 from minivae.objectives import TotalCorrelation
-from minivae.runs import checkpoint
-from minivae.training import Trainer, TrainingConfig
 
 asked = stage.options(__doc__)
 size = stage.pick(asked, 16, 16, 32)
@@ -77,8 +72,8 @@ def worth() -> dict[str, float]:
 # The objective is the :math:`\beta`-TCVAE: the KL's part that makes latents dependent, the total correlation, has the weight 20. It is what
 # turns the axes. Two independent factors in two latents are independent there, and any mixture of them is not, so long as the factors are
 # no Gaussians: uniform as they are, a turn by 45 degrees makes 0.3 nats of total correlation, where the ELBO, which feels only that S
-# differ, loses next to nothing. The decoder is a Gaussian whose one scale is learned (O. Rybkin et al., 2021). ``--full`` saves a
-# checkpoint every 250 steps, and goes on from it.
+# differ, loses next to nothing. The decoder is a Gaussian whose one scale is learned (O. Rybkin et al., 2021). With ``--full``
+# training that was cut goes on where it stood.
 
 per, batch = stage.pick(asked, 100, 250, 250), 64  # steps between two looks
 phases = stage.pick(asked, [(20.0, 12)], [(20.0, 24)], [(20.0, 48), (100.0, 10)])  # weight of the total correlation, looks
@@ -93,20 +88,20 @@ model = VAE(
 )
 model.log_scale.data[...] = np.log(0.5)
 for phase, (weight, looks) in enumerate(phases):
-    config = TrainingConfig(epochs=looks, batch_size=batch, lr=2e-3, lr_schedule="cosine", seed=asked.seed + phase)
-    trainer, kept = Trainer(model, config, TotalCorrelation(weight)), asked.out / f"faces_{weight:g}.npz"
-    if asked.full and kept.exists():
-        arrays, metadata = checkpoint.load(kept)
-        if metadata["training"] == asdict(config):
-            trainer.load_state(arrays, metadata)
     rng, steps = Stream(asked.seed + phase).split("order"), looks * per * batch
     order = np.concatenate([rng.permutation(len(train)) for _ in range(-(-steps // len(train)))])
-    bar = tqdm(range(trainer.epochs_done, looks), desc=f"weight {weight:g}", unit=f"x{per} steps", leave=False, delay=2)
-    for part in bar:
-        terms = trainer.epoch(train[order[part * per * batch : (part + 1) * per * batch]])
-        bar.set_postfix(loss=f"{terms['loss']:.0f}", kl=f"{terms['kl']:.1f}", refresh=False)
-        if asked.full:
-            checkpoint.save(kept, *trainer.state())
+    stage.train(
+        model,
+        lambda look, order=order: (train[order[look * per * batch : (look + 1) * per * batch]], None),
+        looks,
+        objective=TotalCorrelation(weight),
+        name=f"weight {weight:g}",
+        file=stage.kept(asked, f"faces {weight:g}"),
+        batch_size=batch,
+        lr=2e-3,
+        lr_schedule="cosine",
+        seed=asked.seed + phase,
+    )
 
 # %%
 # What each latent says: on faces that were not trained on, R² of each factor from the mean code of each latent alone. The factor's mean in

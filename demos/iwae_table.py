@@ -14,19 +14,17 @@ another bound:
 # image.
 
 import math
-from dataclasses import asdict
 
 import numpy as np
 import stage
 from matplotlib.figure import Figure
 
-from minivae import Stream, Trainer, TrainingConfig, no_grad
+from minivae import Stream, no_grad
 from minivae.data import binarize, to_float
 from minivae.evaluate import log_likelihoods
 from minivae.models import VAE
 from minivae.objectives import Elbo, Iwae
 from minivae.plots.layout import FAINT, INK, TEXT, TITLE, calm
-from minivae.runs import checkpoint
 
 PUBLISHED = {1: (86.76, 19), 5: (85.54, 22), 50: (84.78, 25)}  # nats, active units
 
@@ -54,19 +52,11 @@ def initial() -> VAE:
 
 
 def trained(k: int) -> VAE:
-    objective = Elbo() if k == 1 else Iwae(k)  # for k = 1 the bounds are one, and the ELBO has its KL in closed form
-    config = TrainingConfig(epochs=epochs, batch_size=20, lr=lr, lr_schedule="cosine", binarize=True, seed=asked.seed)
-    trainer, file = Trainer(initial(), config, objective), asked.out / f"iwae_table-{k}.npz"
-    if asked.full and file.exists():
-        arrays, metadata = checkpoint.load(file)
-        if metadata["training"] == asdict(config):
-            trainer.load_state(arrays, metadata)
-    while trainer.epochs_done < epochs:
-        report = trainer.epoch(train_images)
-        if asked.full:
-            checkpoint.save(file, *trainer.state())
-            print(f"k = {k}, epoch {trainer.epochs_done}: loss {report['loss']:.2f} nats", flush=True)
-    return trainer.model
+    model, objective = initial(), Elbo() if k == 1 else Iwae(k)  # for k = 1 the bounds are one, and the ELBO has its KL in closed form
+    settings = {"batch_size": 20, "lr": lr, "lr_schedule": "cosine", "binarize": True, "seed": asked.seed}
+    name = f"iwae_table {k}"
+    stage.train(model, train_images, epochs, objective=objective, name=name, file=stage.kept(asked, name), **settings)
+    return model
 
 
 models = {k: trained(k) for k in PUBLISHED}

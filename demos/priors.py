@@ -3,7 +3,8 @@
 
 The ELBO is below log p(x) by :math:`\\mathrm{KL}(q(z \\mid x) \\| p(z \\mid x))`, and log p(x) is what it is by the prior among others.
 Both can be made richer.  *VampPrior* (J. M. Tomczak and M. Welling, 2018) makes the prior a mixture of what the encoder makes of learned
-images.  A *normalizing flow* (D. J. Rezende and S. Mohamed, 2015) bends q.  ``python demos/priors.py --out figures``
+images.  A *normalizing flow* (D. J. Rezende and S. Mohamed, 2015) bends q.  ``python demos/priors.py --out figures``; with ``--full`` a
+training that was cut goes on where it stood.
 """
 
 import numpy as np
@@ -18,12 +19,13 @@ from minivae.models import FlowVAE, VampVAE
 asked = stage.options(__doc__)
 digits = stage.digits(asked)
 root = Stream(asked.seed)
-epochs, hidden, batch, lr = stage.pick(asked, (10, (100,), 64, 2e-3), (40, (300,), 64, 1e-3), (30, (300, 300), 100, 5e-4))
+epochs, hidden, batch, lr = stage.pick(asked, (10, (100,), 64, 2e-3), (40, (300,), 64, 1e-3), (100, (300, 300), 100, 1e-3))
 count, samples = stage.pick(asked, (150, 50), (500, 200), (2000, 500))
+settings = {"batch_size": batch, "lr": lr, "lr_schedule": "cosine" if asked.full else "constant", "seed": asked.seed, "binarize": True}
 
 
 def trained(model: VAE, name: str, epochs: int = epochs) -> VAE:
-    stage.train(model, digits.train_images, epochs, batch_size=batch, lr=lr, seed=asked.seed, name=name, binarize=True)
+    stage.train(model, digits.train_images, epochs, name=name, file=stage.kept(asked, f"priors {name}"), **settings)
     return model
 
 
@@ -90,7 +92,7 @@ for name, flow in (("Gaussian", ""), ("planar flow", "planar"), ("coupling flow"
         if flow
         else VAE(digits.image_shape, root.split("weights"), **options)
     )
-    trained(model, name, 2 * epochs if asked.tiny else epochs)
+    trained(model, name, stage.pick(asked, 20, 40, 20))
     # the encoder's own samples miss what it misses: log p(x) is weighed by Gaussians that were fitted to each image, from several starts
     log_p = inpaint(model, bits, whole, root.split("log p"), samples=stage.pick(asked, 600, 1200, 1200), starts=3).log_evidence
     found = bounds_of(model, bits, root.split("elbo"), 200)

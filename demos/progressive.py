@@ -3,9 +3,10 @@
 
 A recurrent codec writes a photo as bits, looks at what is missing, writes that as more bits, and goes on:
 
-.. math:: b_t = \\text{sign}\\, E_t(x - \\hat x_{t-1}), \\qquad \\hat x_t = \\hat x_{t-1} + D_t(b_t).
+.. math:: b_t = \\text{sign}\\, E_t((x - \\hat x_{t-1}) / s_t), \\qquad \\hat x_t = \\hat x_{t-1} + g_t D_t(b_t).
 
-E and D are the same networks at every iteration, with states that remember what was said.  One model serves all rates, and a file that is
+E and D are the same networks at every iteration, with states that remember what was said.  What is missing is brought to the same size by
+s_t before E sees it, and g_t, a byte in the file, makes what D says as large as it should be.  One model serves all rates, and a file that is
 cut after any iteration is a file of a coarser picture.  (G. Toderici et al., "Full resolution image compression with recurrent neural
 networks", 2017; here at a quarter of the width.)  ``python demos/progressive.py --out figures``; with ``--data-dir PHOTOS`` it trains
 on the pictures of a folder, and without on five that come with scikit-image and scikit-learn, which is little.
@@ -70,15 +71,14 @@ for iterations, epochs, lr, schedule in plan:
 
 # %%
 # Real files: each test photo is written once, and read as far as each iteration goes.  All bytes are counted; the model, which the reader
-# needs, is not.  JPEG halves the chroma's sides and optimizes its Huffman codes.  The usual setting writes four of the eight iterations
-# that it was trained with: 500 steps of eight are too few, and what comes after the fifth makes most pictures worse again.
+# needs, is not.  JPEG halves the chroma's sides and optimizes its Huffman codes.
 
-coder, T = ProgressiveCoder(model), stage.pick(asked, 2, 4, 8)
+coder, T = ProgressiveCoder(model), stage.pick(asked, 2, 8, 8)
 files: dict[str, bytes] = {}
 pictures: dict[str, list[np.ndarray]] = {}  # after each iteration, as a reader has them
 for name, x in test.items():
-    bits, seen = zip(*coder.steps(x, T), strict=True)
-    files[name] = pack(bits, *x.shape[:2], coder.digest)
+    parts, seen = zip(*coder.steps(x, T), strict=True)
+    files[name] = pack(parts, *x.shape[:2], coder.digest)
     pictures[name] = [y[: x.shape[0], : x.shape[1]] for y in seen]
 
 
@@ -152,7 +152,7 @@ stage.claim(f"{total:,} bytes with all headers, {total / plain:.2f} of the {plai
 # %%
 # The same photo after more and more iterations.
 
-shown = stage.pick(asked, (1, 2), (1, 2, 4), (1, 2, 4, 8))
+shown = stage.pick(asked, (1, 2), (1, 2, 4, 8), (1, 2, 4, 8))
 figure = Figure(figsize=(2.6 * (len(shown) + 1), 5.6), layout="constrained", facecolor="white")
 top, left = (n // 6 for n in x.shape[:2])
 zoom = min(128, x.shape[0] // 2)

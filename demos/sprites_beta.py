@@ -12,19 +12,14 @@ they know it along the axes? The last row is the mean variance of :math:`q(z_k|x
 prior's, 1. Write the figure with ``python demos/sprites_beta.py --out figures``.
 """
 
-from dataclasses import asdict
-
 import numpy as np
 import stage
-from tqdm import tqdm
 
 from minivae import Stream, no_grad, plots
 from minivae.data import Sprites, to_float
 from minivae.data.sprites import SHAPES, SIZES
 from minivae.models import VAE
 from minivae.objectives import Elbo
-from minivae.runs import checkpoint
-from minivae.training import Trainer, TrainingConfig
 
 asked = stage.options(__doc__)
 sprites = Sprites()
@@ -47,7 +42,7 @@ def images(indices: np.ndarray) -> np.ndarray:
 # %%
 # The networks are those of C. P. Burgess et al. ("Understanding disentangling in beta-VAE", 2018): convolutions that halve the image
 # down to 4 x 4, then two layers of 256 units; small images have fewer of both. Adam takes ten times the paper's steps, 1e-3, and fewer of
-# them. ``--full`` saves a checkpoint after each 500 steps, and goes on from it, or only draws the figure again.
+# them. With ``--full`` training that was cut goes on where it stood, and one that is done is kept.
 
 per = stage.pick(asked, 200, 500, 500)  # steps between two looks
 networks = {
@@ -60,19 +55,18 @@ networks = {
 def trained(beta: float, stages: int, lr: float) -> VAE:
     rng = Stream(asked.seed)
     model = VAE((size, size, 1), rng.split("weights"), latent=10, arch="conv", **networks[side])
-    config = TrainingConfig(epochs=stages, batch_size=64, lr=lr, lr_schedule="cosine", seed=asked.seed)
-    trainer, kept = Trainer(model, config, Elbo(beta / side**2)), asked.out / f"sprites_beta_{beta:g}.npz"
-    if asked.full and kept.exists():
-        arrays, metadata = checkpoint.load(kept)
-        if metadata["training"].items() <= asdict(config).items():
-            trainer.load_state(arrays, metadata)
     order = np.concatenate([rng.permutation(len(sprites)) for _ in range(-(-stages * per * 64 // len(sprites)))])
-    bar = tqdm(range(trainer.epochs_done, stages), desc=f"beta = {beta:g}", unit=f"x{per} steps", leave=False, delay=2)
-    for part in bar:
-        terms = trainer.epoch(images(order[part * per * 64 : (part + 1) * per * 64]))
-        bar.set_postfix(loss=f"{terms['loss']:.1f}", refresh=False)
-        if asked.full:
-            checkpoint.save(kept, *trainer.state())
+    settings = {"batch_size": 64, "lr": lr, "lr_schedule": "cosine", "seed": asked.seed}
+    name = f"sprites_beta {beta:g}"
+    stage.train(
+        model,
+        lambda part: (images(order[part * per * 64 : (part + 1) * per * 64]), None),
+        stages,
+        objective=Elbo(beta / side**2),
+        name=name,
+        file=stage.kept(asked, name),
+        **settings,
+    )
     return model
 
 

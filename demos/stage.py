@@ -4,9 +4,12 @@ import argparse
 import bz2
 import gzip
 import lzma
+import re
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,13 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from minivae import Adam, Stream, Tensor, data, gradients, training
+from minivae.models import describe
 from minivae.plots.bars import draw_stacked_bars
 from minivae.plots.layout import INK, SMALL, TEXT, TITLE
+from minivae.runs import checkpoint
+from minivae.runs.saved import describe_objective
+
+SAVE_EVERY = 30.0  # seconds of a training that is kept
 
 
 def options(doc: str) -> Namespace:
@@ -43,22 +51,43 @@ def digits(asked: Namespace) -> data.Dataset:
     return data.load("mnist", asked.data_dir) if asked.full else data.load("digits5k")
 
 
+def kept(asked: Namespace, name: str) -> Path | None:
+    """Where a training with --full keeps its state, in --out: one that was cut goes on, and one that is done is not made again."""
+    return asked.out / f"{re.sub(r'[^a-zA-Z0-9.]+', '-', name)}-seed{asked.seed}.npz" if asked.full else None
+
+
 def train(
     model: Any,
-    images: np.ndarray,
+    images: np.ndarray | Callable[[int], tuple[np.ndarray, np.ndarray]],
     epochs: int,
     labels: np.ndarray | None = None,
     objective: Any = None,
     name: str = "training",
+    file: Path | None = None,
     **settings: Any,
 ) -> list[dict[str, float]]:
-    """Train for some epochs, with a bar; settings are those of a TrainingConfig.  Returns what each epoch reports."""
+    """Train for some epochs, with a bar; settings are those of a TrainingConfig.  Returns what each epoch reports.
+
+    images    of every epoch; or a function of the epochs done that gives those of the next, with their labels
+    file      where the state is written from time to time and at the end; training goes on from the state of an equal one that is there
+    """
     trainer = training.Trainer(model, training.TrainingConfig(epochs=epochs, **settings), objective)
-    bar = tqdm(range(epochs), desc=name, unit="epoch", leave=False, delay=2)
-    reports = []
-    for _ in bar:
-        reports.append(trainer.epoch(images, labels))
+    told = {"model": describe(model), "objective": describe_objective(trainer.objective)}
+    if file is not None and file.exists():
+        arrays, metadata = checkpoint.load(file)
+        if (told | {"training": asdict(trainer.config)}).items() <= metadata.items():
+            trainer.load_state(arrays, metadata)
+        else:
+            print(f"{file} is of another training, and is made anew")
+    bar = tqdm(range(trainer.epochs_done, epochs), desc=name, unit="epoch", leave=False, delay=2)
+    reports, saved = [], time.monotonic()
+    for done in bar:
+        reports.append(trainer.epoch(*images(done)) if callable(images) else trainer.epoch(images, labels))
         bar.set_postfix(loss=f"{reports[-1]['loss']:.1f}", refresh=False)
+        if file is not None and (done + 1 == epochs or time.monotonic() >= saved + SAVE_EVERY):
+            arrays, metadata = trainer.state()
+            checkpoint.save(file, arrays, metadata | told)
+            saved = time.monotonic()
     return reports
 
 

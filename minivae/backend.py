@@ -40,6 +40,22 @@ def backend_of(x: Array) -> str:
     return _cpu_backend.get() if type(x) is np.ndarray or xp(x) is np else "cupy"
 
 
+_ones: dict[Any, Array] = {}
+
+
+def one(like: Array) -> Array:
+    """Ones of the shape of a loss.  On a GPU always the same array: a vjp can see that it is 1, and a captured step need not make it."""
+    if xp(like) is np:
+        return np.ones(like.shape, like.dtype)
+    key = getattr(getattr(like, "device", None), "id", 0), like.shape, like.dtype
+    made = _ones.get(key)
+    if made is None:
+        made = xp(like).ones(like.shape, like.dtype)
+        if not xp(like).cuda.get_current_stream().is_capturing():  # else it is 1 in replays alone
+            _ones[key] = made
+    return made
+
+
 def set_backend(name: str) -> None:
     """Choose the backend of CPU arrays for this thread: `"numba"` (compiled kernels) or `"numpy"` (references)."""
     if name not in BACKENDS:

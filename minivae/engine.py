@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, backend_of, cpu_backend, xp
+from .backend import Array, backend_of, cpu_backend, one, xp
 from .checks import check_parts, check_shape, look_of, refuse_edits
 from .errors import MinivaeError, ShapeError, UsageError
 from .tensor import OPS, Tensor, _made, stop_gradient
@@ -59,6 +59,7 @@ class Op:
     """
 
     registry: dict[str, Any] = OPS
+    fills = True  # with zeros, where no gradient reaches one of several values
 
     def __init__(self, name: str, numpy: Kernel, numba: Kernel | None = None, cupy: Kernel | None = None):
         self.name = name
@@ -158,16 +159,19 @@ def constant_of(function: Callable[..., Array], *arguments: Any) -> Tensor:
 class Composite:
     """Stands for the op of a Tensor that was computed of many: its name in messages."""
 
-    takes_needs = False
+    takes_needs, fills = False, False
 
     def __init__(self, name: str):
         self.name = name
 
 
-def made_by(name: str, value: Array, vjp: Callable[[Array], tuple], parents: tuple[Tensor, ...]) -> Tensor:
-    """A Tensor with a gradient of its own making: vjp(g) gives one for each parent, and may call ops and `gradients`."""
+def made_by(name: str, value: Any, vjp: Callable[[Any], tuple], parents: tuple[Tensor, ...]) -> Any:
+    """A Tensor with a gradient of its own making: vjp(g) gives one for each parent, and may call ops and `gradients`.
+
+    A value that is a tuple makes several; g is a tuple then, with None for those that no gradient reaches."""
     tracked = _recording.get() and any(p.number for p in parents)
-    return _made(value, Composite(name), vjp, (), parents) if tracked else _made(value, None, None, (), ())
+    tensor = _made(value, Composite(name), vjp, (), parents) if tracked else _made(value, None, None, (), ())
+    return tensor if type(value) is not tuple else tuple([_part(tensor, i) for i in range(len(value))])
 
 
 def effect(function: Callable[..., None]) -> Callable[..., None]:
@@ -209,20 +213,21 @@ def gradients(loss: Tensor, params: Sequence[Tensor], cotangent: Array | None = 
     """
     if not loss.number:
         raise ShapeError("gradients: the loss depends on no variable; make it from Tensor(...) outside of no_grad()")
+    keep = set(params)
     if cotangent is None:
         if loss.data.size != 1:
             raise ShapeError(f"gradients: the loss has shape {loss.shape}; reduce it to one number, or pass a cotangent of its shape")
-        cotangent = xp(loss.data).ones(loss.data.shape, loss.data.dtype)
+        cotangent = one(loss.data) if loss not in keep else one(loss.data).copy()  # whose result may be edited
     elif cotangent.shape != loss.shape:
         raise ShapeError(f"gradients: the cotangent is {cotangent.shape}, the loss is {loss.shape}; need equal shapes")
-    keep = set(params)
     path, swept = _between(loss, keep)
     total: dict[Tensor, Any] = {loss: cotangent}  # dL/d(tensor) so far; a list for the whole of an op with several outputs
     run = runner.get()
     for tensor in swept:
         g = total[tensor] if tensor in keep else total.pop(tensor)
         if type(g) is list:
-            g = tuple([xp(part).zeros_like(part) if h is None else h for h, part in zip(g, tensor.data, strict=True)])
+            whole = tensor.op.fills
+            g = tuple([xp(part).zeros_like(part) if h is None and whole else h for h, part in zip(g, tensor.data, strict=True)])
         if tensor.held:
             refuse_edits(tensor)
         parents = tensor.parents

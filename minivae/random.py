@@ -87,6 +87,14 @@ class Stream:
         """Standard normal numbers by Box and Muller: sqrt(-2 log u) (cos, sin)(2 pi v); dtype and device of `like`, default float32."""
         return self._drawn("_normal", shape, like)
 
+    def later(self, shape: tuple[int, ...], like: Array | None = None) -> Array:
+        """`normal`, or on a GPU a promise of it, for an op whose kernel draws what it needs."""
+        if not _is_on_gpu(like) or _is_double(like):
+            return self.normal(shape, like)
+        draw = step.Draw(*self._place()[:2], tuple(shape), self._place()[2])
+        self.counter += step.normal_blocks(math.prod(shape))
+        return draw
+
     def _drawn(self, method: str, shape: tuple[int, ...] | int, like: Array | None) -> Array:
         numbers = getattr(self, method)((shape,) if isinstance(shape, int) else tuple(shape), like)
         if (told := on_draw.get()) is not None:

@@ -5,14 +5,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# before NumPy and numba are loaded.  The processes of the tests share the cores: a thread that spins until there is work takes it from
+# another process, and none starts one more that compiles ahead
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MINIVAE_COMPILES_AHEAD": "1"}
+os.environ["MPLBACKEND"] = "Agg"  # a figure is an array here: no test may open a window
+
 import numba
 import pytest
 from hypothesis import HealthCheck, settings
 
 from minivae.backend import cpu_backend, gpu, use_backend
 from minivae.errors import UsageError
-
-os.environ["MPLBACKEND"] = "Agg"  # a figure is an array here: no test may open a window
 
 # "ci" draws the same examples every time; a deadline, or a limit on drawing, would fail on a slow machine and tell nothing
 settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -108,9 +108,9 @@ def host_device():
 def test_work_and_traffic_by_hand(module):
     x, w, b = np.ones((6, 7), np.float32), np.ones((7, 5), np.float32), np.ones(5, np.float32)
     assert counted(module, lambda: dense.gemm(x, w, bias=b)) == [("gemm64_nn_fp32", 2 * 6 * 7 * 5, 4 * (42 + 35 + 5 + 30))]
-    # a sum of 300 is cut in 4 parts of 80, and added up: 4 partial results out, and in again
+    # a sum of 300 is cut in 4 parts of 80: 4 tiles out, and in again
     x, w = np.ones((6, 300), np.float32), np.ones((300, 5), np.float32)
-    parts = [("gemm64_nn_fp32", 2 * 6 * 300 * 5, 4 * (1800 + 1500 + 4 * 30)), ("add_parts", 0, 4 * (4 * 30 + 30))]
+    parts = [("gemm64_nn_fp32", 2 * 6 * 300 * 5, 4 * (1800 + 1500 + 30 + 2 * 4 * 64 * 64))]
     assert counted(module, lambda: dense.gemm(x, w)) == parts
     a = np.ones((2, 3, 4), np.float32)
     assert counted(module, lambda: KERNELS["matmul"][0](a, a.swapaxes(1, 2).copy())) == [

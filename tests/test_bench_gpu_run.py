@@ -199,7 +199,6 @@ def test_the_parent_and_the_workloads_agree(module):
 
 
 @needs_compiler
-@pytest.mark.xdist_group("dry run")
 def test_a_dry_run_of_a_bare_checkout(tmp_path):
     """The tracked files alone, from another folder, nothing installed of it: every section, on the stand-in."""
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True)

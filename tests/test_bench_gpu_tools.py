@@ -100,14 +100,6 @@ def test_tests_that_cannot_begin_are_said(module, options, monkeypatch, tmp_path
     assert row["failed"] == "pytest"
 
 
-def test_the_tests_on_a_gpu_stay_in_one_process():
-    """Free memory is read by one of them: another process of pytest-xdist, or another test beside it, would be a leak to it."""
-    from .gpu import test_on_gpu
-
-    marks = {mark.name: mark.args for mark in test_on_gpu.pytestmark}
-    assert marks == {"gpu": (), "xdist_group": ("gpu",)}
-
-
 # --- 5: nodes ----------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The command line as a person meets it: what it writes, what it says, and how it refuses."""
 
+import argparse
 import json
 import os
 import re
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivae.cli import main
+from minivae.cli import main, parser
+from minivae.cli.train import model_of, takes
+from minivae.models import MODELS
 
 RUN_FILES = {"config.json", "metrics.jsonl", "model.npz", "reconstructions.png", "samples.png", "losses.png"}
 
@@ -181,6 +184,32 @@ def test_bad_input_gets_one_sentence(capsys, images, run, tmp_path):
     assert "--steps is 1" in refused(capsys, "interpolate", run, "--steps", 1)
     assert "make at most 6 pairs" in refused(capsys, "interpolate", run, "--count", 7)
     assert "--backend numpy does not run on --device cuda" in refused(capsys, "sample", run, "--backend", "numpy", "--device", "cuda")
+
+
+def test_every_flag_of_a_model_reaches_it():
+    """Each option of the group "model" is an argument of some model, and is handed to it."""
+    command = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices["train"]
+    group = next(g for g in command._action_groups if g.title == "model")
+    flags = {action.dest for action in group._group_actions} - {"model"}
+    assert {"arch", "latent", "flow_layers", "entries"} <= flags
+    for name in flags:
+        model = next(model for model in MODELS if takes(model, name))
+        assert model_of(argparse.Namespace(**dict.fromkeys(flags) | {"model": model, name: "x"})) == {"model": model, name: "x"}
+
+
+def test_an_objective_in_the_place_of_a_model_gets_a_word(capsys, images):
+    with pytest.raises(SystemExit):
+        main(["train", str(images), "--model", "vaegan"])
+    assert "vaegan is an objective; give --objective vaegan" in capsys.readouterr().err
+
+
+def test_the_same_model_by_another_objective_is_another_run(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["--objective", "vaegan"], ["--objective", "iwae"], ["--model", "gan"], ["--model", "gan", "--objective", "gan"]):
+        code = main(["train", str(images), "--epochs", "0", "--hidden", "4", *more])
+        assert code == (2 if more[-2:] == ["--objective", "gan"] else 0)  # a gan's own objective makes no other run
+    names = {"images-dense-z20", "images-vaegan-dense-z20", "images-iwae-dense-z20", "images-gan-dense-z64"}
+    assert {folder.name for folder in (tmp_path / "runs").iterdir()} == names
 
 
 def test_a_place_that_cannot_be_written_gets_one_sentence(capsys, images, run, tmp_path):

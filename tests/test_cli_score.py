@@ -86,3 +86,11 @@ def test_what_does_not_fit_is_told(run, folder, tmp_path, capsys):
     assert main(["train", "digits5k", "--epochs", "1", "--model", "cvae", "--hidden", "5", "--out", str(tmp_path / "cvae")]) == 0
     assert "has no labels" in refused(capsys, "score", tmp_path / "cvae", folder / "noise.png")
     assert main(["score", str(tmp_path / "cvae"), "digits5k", "--count", "2", "--samples", "1"]) == 0
+
+
+@pytest.mark.parametrize("model", ["gan", "diffusion"])
+def test_a_model_without_an_encoder_gets_one_sentence(model, tmp_path, capsys):
+    folder = tmp_path / model
+    assert main(["train", "digits5k", "--epochs", "0", "--model", model, "--hidden", "5", "--out", str(folder)]) == 0
+    for score in ([], ["--score", "elbo"]):
+        assert "has no encode, so there are no scores of images" in refused(capsys, "score", folder, "digits5k", *score)

@@ -1,5 +1,6 @@
 """Every script in demos/ runs at its tiniest, checks its own claims and writes what it promises; and a claim that fails ends it."""
 
+import importlib
 import re
 import runpy
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivae import Stream
+from minivae import VAE, Stream
 from minivae.data import Faces, coloured_digits
 from minivae.distributions import mixture
 
@@ -52,6 +53,38 @@ def test_the_faces_may_be_ones_own_photographs(tmp_path, monkeypatch, capsys):
     assert "resized on the shorter side and cut to 16x16" in said
     assert {"Eyeglasses", "Pale_Skin", "Black_Hair", "brightness", "warmth", "saturation"} <= set(said.split())
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"faces.png", "faces_traversals.png"}
+
+
+class Cut(Exception):
+    """Somebody stops a training."""
+
+
+def test_a_training_that_was_cut_goes_on_where_it_stood(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(DEMOS[0].parent)
+    stage = importlib.import_module("stage")
+    monkeypatch.setattr(stage, "SAVE_EVERY", 0.0)
+    images, seen = np.random.default_rng(0).integers(0, 256, (32, 4, 4, 1), np.uint8), []
+
+    def trained(name, stop=None, lr=1e-3):
+        def look(done):
+            if done == stop:
+                raise Cut
+            seen.append(done)
+            return images, None
+
+        model = VAE((4, 4, 1), Stream(0), latent=2, hidden=(5,))
+        stage.train(model, look, 4, file=tmp_path / name, batch_size=8, lr=lr, lr_schedule="cosine")
+        return np.concatenate([p.data.ravel() for p in model.parameters()])
+
+    whole = trained("whole.npz")
+    with pytest.raises(Cut):
+        trained("cut.npz", stop=2)
+    np.testing.assert_array_equal(trained("cut.npz"), whole)
+    np.testing.assert_array_equal(trained("cut.npz"), whole)  # there is nothing left to do
+    assert seen == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert "is of another training" not in capsys.readouterr().out
+    assert not np.array_equal(trained("cut.npz", lr=2e-3), whole)
+    assert "cut.npz is of another training, and is made anew" in capsys.readouterr().out
 
 
 def test_there_are_demos():

@@ -64,6 +64,23 @@ def test_the_logistic_is_an_integral_of_its_density(pair, k):
     assert_allclose(np.exp(p.log_prob(np.array([k / 255])).data), exact, rtol=1e-7, atol=1e-12)
 
 
+@every
+def test_each_pixel_by_itself(name):
+    numbers = Stream(0).normal((2, 3, 4)).astype(float)
+    p, x = KINDS[name](*numbers, 1, levels=5), np.arange(12).reshape(3, 4) % 5 / 4
+    assert_allclose(p.terms().log_prob(x).data.sum(axis=1), p.log_prob(x).data, rtol=1e-12)
+
+
+@pytest.mark.parametrize("levels", [3, 10, 256])
+def test_the_likeliest_level_between_the_ends(levels):
+    """Both numbers above 1: the ends are the least likely, and the mode lies where the closed form says."""
+    a, b = (grid.ravel() for grid in np.meshgrid(*[np.log([1.1, 1.5, 2.0, 3.7, 8.0, 40.0, 300.0])] * 2))
+    p = BetaBinomial(a, b, 0, levels=levels)
+    each = probabilities(p)
+    found = np.take_along_axis(each, np.round(p.mode.data * p.n).astype(int)[None], axis=0)[0]
+    assert (found >= each.max(axis=0) * (1 - 1e-12)).all()  # two levels may be equally likely
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_far_out_nothing_is_infinite(dtype):
     """Deviations that round to sigmoids of 0 and 1: the log-probability is linear in them."""

@@ -162,6 +162,7 @@ def bernoulli_floor(x: np.ndarray) -> np.ndarray:
 
 def floor_of(model: Any, x: np.ndarray) -> np.ndarray:
     """The floor, of a model that has one."""
+    need(model, "encode", "scores of images")
     with looking_at(model):
         kind = type(model.decode(model.encode(like(model, x)).mean))
     if kind is not Bernoulli:

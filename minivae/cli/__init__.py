@@ -116,13 +116,16 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--standardize", action="store_true", help="columns of vectors less their mean, over their standard deviation")
     group.add_argument("--label-column", metavar="NAME", help="the column of a table that is the class")
     defaults = TrainingConfig()
-    p.add_argument("--out", metavar="RUN", type=Path, help="folder for the run; default: runs/DATASET-ARCH-zLATENT")
+    p.add_argument(
+        "--out", metavar="RUN", type=Path, help="folder for the run; default: runs/DATASET-ARCH-zLATENT, with what else was chosen"
+    )
     p.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the training images")
     p.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step")
     p.add_argument("--binarize", action="store_true", help="draw pixels 0 or 1 anew each epoch")
     group = p.add_argument_group("model")
     group.add_argument(
         "--model",
+        type=train.model_name,
         choices=list(MODELS),
         metavar="NAME",
         default="vae",

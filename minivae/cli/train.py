@@ -35,8 +35,9 @@ def train_command(options: argparse.Namespace, device: str | None) -> None:
         source["data_dir"] = str(Path(options.data_dir).absolute())
     arch, latent = (model.get(name, default_of(options.model, name)) for name in ("arch", "latent"))
     kind = [] if options.model == "vae" else [options.model]
+    by = [] if objective.name == default_objective(options.model).name else [objective.name]
     named = [*([] if arch is None else [arch]), *([] if latent is None else [f"z{latent}"])]
-    folder = options.out or Path("runs") / "-".join([Path(data.name).stem, *kind, *named])
+    folder = options.out or Path("runs") / "-".join([Path(data.name).stem, *kind, *by, *named])
     run = Run.start(folder, data, model, training, source, device or "cpu", objective)
     with Report(run, data, options) as report:
         run.train(data, report.step, report.epoch)
@@ -83,6 +84,8 @@ def model_of(options: argparse.Namespace) -> dict[str, Any]:
         "pseudo",
         "flow",
         "flow_layers",
+        "groups",
+        "entries",
     )
     asked = {name: getattr(options, name) for name in flags if getattr(options, name) is not None}
     for name in asked:
@@ -94,6 +97,13 @@ def model_of(options: argparse.Namespace) -> dict[str, Any]:
                 "leave it out, or choose another --model"
             )
     return {"model": options.model} | asked
+
+
+def model_name(name: str) -> str:
+    """--model, with a word for those who give it the name of an objective."""
+    if name in OBJECTIVES and name not in MODELS:
+        raise argparse.ArgumentTypeError(f"{name} is an objective; give --objective {name}, and the model that it is to train")
+    return name
 
 
 def parameters_of(model: str) -> dict[str, inspect.Parameter]:

@@ -7,12 +7,13 @@ The file, little-endian; it may end after any iteration:
 
     bytes  what
         8  magic, 89 4D 56 52 0D 0A 1A 0A
-        1  version, 1
+        1  version, 2
         4  height
         4  width
         8  the first of the SHA-256 of all that decoding depends on: the integers of the decoder
     and of each iteration
         1  0 for bits as they are, eight a byte; 1 for words of 4 bytes and a state of 8
+        1  what its change is multiplied by: 0, or (1 + m / 8) 2^e for 8 (e + 12) + m below 128; that and 128 for its negative
         4  bytes of its bits
         4  CRC32 of all before it and of its bits, without the CRC32s
            its bits
@@ -21,6 +22,7 @@ The file, little-endian; it may end after any iteration:
 import struct
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,12 +30,27 @@ from ..errors import DataError
 from .rans import Stack
 
 MAGIC = b"\x89MVR\r\n\x1a\n"
-VERSION = 1
-HEAD, CHUNK = struct.Struct("<8sBII8s"), struct.Struct("<BII")
+VERSION = 2
+HEAD, CHUNK = struct.Struct("<8sBII8s"), struct.Struct("<BBII")
 PRECISION = 16
 LARGEST = 1 << 22  # pixels: the decoder holds some 300 bytes for each
 MOST = 64  # iterations
 RAW, CODED = 0, 1
+UP = np.array([0.0, *((8 + k % 8) * 2.0 ** (k // 8 - 15) for k in range(1, 128))])
+GAINS = np.append(UP, -UP)  # what a byte stands for
+
+
+class Part(NamedTuple):
+    """What an iteration says."""
+
+    gain: int  # a place in GAINS
+    bits: np.ndarray  # (h, w, bits) of 0 and 1
+
+
+def gain_for(missing: np.ndarray, change: np.ndarray) -> int:
+    """Least squares: the place in GAINS of the g of the least |missing - g change|^2.  One of them is 0, and so that never rises."""
+    power = float((change * change).sum())
+    return int(abs(GAINS - float((missing * change).sum()) / power).argmin()) if power > 0 else 0
 
 
 class Counter:
@@ -107,24 +124,24 @@ def unpack_bits(mode: int, body: bytes, shape: tuple[int, int, int], before: np.
     return whole[1:, 1:].astype(np.uint8)
 
 
-def pack(bits: Sequence[np.ndarray], height: int, width: int, digest: bytes) -> bytes:
+def pack(parts: Sequence[Part], height: int, width: int, digest: bytes) -> bytes:
     """The file of these iterations."""
     data = HEAD.pack(MAGIC, VERSION, height, width, digest)
     crc, before = zlib.crc32(data), None
-    for part in bits:
-        mode, body = code_bits(part, before)
-        crc = checksum(mode, body, crc)
-        data, before = data + CHUNK.pack(mode, len(body), crc) + body, part
+    for gain, bits in parts:
+        mode, body = code_bits(bits, before)
+        crc = checksum(mode, gain, body, crc)
+        data, before = data + CHUNK.pack(mode, gain, len(body), crc) + body, bits
     return data
 
 
-def checksum(mode: int, body: bytes, crc: int) -> int:
+def checksum(mode: int, gain: int, body: bytes, crc: int) -> int:
     """Of an iteration and, by their CRC32, of all that stands before it."""
-    return zlib.crc32(body, zlib.crc32(struct.pack("<BI", mode, len(body)), crc))
+    return zlib.crc32(body, zlib.crc32(struct.pack("<BBI", mode, gain, len(body)), crc))
 
 
-def read_chunks(data: bytes, name: str = "the file") -> tuple[tuple[int, int], bytes, list[tuple[int, bytes]]]:
-    """(height, width), digest and (how, bytes) of each iteration, after all checks that need no model.  Raises DataError."""
+def read_chunks(data: bytes, name: str = "the file") -> tuple[tuple[int, int], bytes, list[tuple[int, int, bytes]]]:
+    """(height, width), digest and (how, gain, bytes) of each iteration, after all checks that need no model.  Raises DataError."""
     if len(data) < len(MAGIC) or data[: len(MAGIC)] != MAGIC:
         raise DataError(f"{name} is no progressive picture; name one that a ProgressiveCoder wrote")
     if len(data) < HEAD.size + CHUNK.size:
@@ -133,21 +150,21 @@ def read_chunks(data: bytes, name: str = "the file") -> tuple[tuple[int, int], b
     if version != VERSION:
         raise DataError(f"{name} is of version {version}, and this minivae reads version {VERSION}; use the one that wrote it")
     at, crc = HEAD.size, zlib.crc32(data[: HEAD.size])
-    chunks: list[tuple[int, bytes]] = []
+    chunks: list[tuple[int, int, bytes]] = []
     while at < len(data):
         number = len(chunks) + 1
         rest = len(data) - at - CHUNK.size
-        mode, length, told = CHUNK.unpack_from(data, at) if rest >= 0 else (0, 0, 0)
+        mode, gain, length, told = CHUNK.unpack_from(data, at) if rest >= 0 else (0, 0, 0, 0)
         if rest < length:
             way = f"its first {at} bytes are a file of {number - 1}" if chunks else "there is nothing before it"
             raise DataError(f"{name} was cut or altered within iteration {number}; {way}")
         body = data[at + CHUNK.size : at + CHUNK.size + length]
-        crc = checksum(mode, body, crc)
+        crc = checksum(mode, gain, body, crc)
         if crc != told:
             raise DataError(f"{name} was altered: iteration {number} does not match its checksum")
         if number > MOST:
             raise DataError(f"{name} has more than {MOST} iterations: it was altered")
-        chunks.append((mode, body))
+        chunks.append((mode, gain, body))
         at += CHUNK.size + length
     if not 1 <= height * width <= LARGEST:
         raise DataError(f"{name} says that its picture is {height}x{width}; need 1 to {LARGEST:,} pixels: it was altered")
@@ -157,7 +174,7 @@ def read_chunks(data: bytes, name: str = "the file") -> tuple[tuple[int, int], b
 def ends(data: bytes, name: str = "the file") -> list[int]:
     """How long the file is up to the end of each iteration: data[: ends(data)[k]] is the file of k + 1 iterations."""
     at, found = HEAD.size, []
-    for _, body in read_chunks(data, name)[2]:
+    for *_, body in read_chunks(data, name)[2]:
         at += CHUNK.size + len(body)
         found.append(at)
     return found

@@ -2,7 +2,8 @@
 
 The writer decodes as the reader will, and codes what is missing of that: so the decoder's networks are those of portable.py, whose sums of
 integers are exact; between them stand + - x and tables of sigmoid and tanh, on float64, which IEEE 754 rounds in one way.  The encoder
-may compute as it likes.  The file is that of iterations.py.
+may compute as it likes.  A change is multiplied by what the writer finds by least squares: where the scale of training does not fit a
+whole picture, no iteration makes its squared error larger.  The file is that of iterations.py.
 """
 
 import functools
@@ -12,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..backend import to_device, xp
 from ..engine import no_grad
 from ..errors import DataError, UsageError
-from ..models.residual_gru import GRAY, STRIDE
+from ..models.residual_gru import GRAY, STRIDE, scale_of
 from ..nn import evaluating
 from . import tables
-from .iterations import LARGEST, MOST, VERSION, pack, read_chunks, unpack_bits
+from .iterations import GAINS, LARGEST, MOST, VERSION, Part, gain_for, pack, read_chunks, unpack_bits
 from .lossy import checked
 from .portable import STANDARD, conv
 from .portable import TABLE_END as LAST
@@ -42,14 +44,14 @@ class ProgressiveCoder:
         self.units = [Unit(unit, f"up.{i}", digest) for i, unit in enumerate(model.up)]
         self.digest = digest.digest()[:8]
 
-    def encode(self, picture: Any, iterations: int = 8) -> list[np.ndarray]:
-        """The bits of each iteration.     (H, W, C) uint8 -> (h, w, bits) uint8 of 0 and 1 each, a place for each 16x16 pixels
+    def encode(self, picture: Any, iterations: int = 8) -> list[Part]:
+        """What each iteration says.     (H, W, C) uint8 -> a gain and (h, w, bits) uint8 of 0 and 1 each, a place for each 16x16 pixels
 
         The picture is filled up to whole 16s by its edge.  Raises ShapeError, DataError, UsageError."""
-        return [bits for bits, _ in self.steps(picture, iterations)]
+        return [part for part, _ in self.steps(picture, iterations)]
 
-    def steps(self, picture: Any, iterations: int = 8) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The bits of each iteration, and the picture (16 h, 16 w, C) uint8 that a reader has after it."""
+    def steps(self, picture: Any, iterations: int = 8) -> Iterator[tuple[Part, np.ndarray]]:
+        """What each iteration says, and the picture (16 h, 16 w, C) uint8 that a reader has after it."""
         picture = checked(picture, self.channels, LARGEST)
         height, width = picture.shape[:2]
         if not 1 <= iterations <= MOST:
@@ -61,18 +63,19 @@ class ProgressiveCoder:
         for _ in range(iterations):
             missing = to_device((x - now)[None].astype(own.dtype), "cpu" if xp(own) is np else "cuda")
             with no_grad(), evaluating(self.model):
-                t, states = self.model.encode_step(missing, states)
+                t, states = self.model.encode_step(ops.divide(missing, scale_of(missing)), states)
             if not np.isfinite(t.numpy()).all():
                 raise DataError(f"the bits of a picture of {height}x{width} are not finite; use an earlier checkpoint")
             bits = (t.numpy()[0] >= 0).astype(np.uint8)
             next(decoder)
-            now = decoder.send(bits)
-            yield bits, as_bytes(now)
+            change = decoder.send(bits)
+            gain = gain_for((x - now)[:height, :width], change[:height, :width])
+            now = now + GAINS[gain] * change
+            yield Part(gain, bits), as_bytes(now)
 
     def decoder(self) -> Generator[Any, Any, None]:
-        """A generator that is sent the bits of an iteration (h, w, bits) and gives the reconstruction (16 h, 16 w, C), float64, not cut."""
+        """A generator that is sent the bits of an iteration (h, w, bits) and gives its change (16 h, 16 w, C), float64, not yet scaled."""
         states: list[Any] = [None] * len(self.units)
-        total: Any = GRAY
         while True:
             bits = yield
             a = self.from_bits(np.where(bits != 0, 2.0**ACTIVATION, -(2.0**ACTIVATION))[None]) * 2.0**-SUM
@@ -80,23 +83,23 @@ class ProgressiveCoder:
             for i, unit in enumerate(self.units):
                 a, states[i] = unit(a, states[i])
                 a = depth_to_space(a)
-            total = total + self.last(on_grid(a))[0] * 2.0**-SUM
-            yield total
+            yield self.last(on_grid(a))[0] * 2.0**-SUM
 
-    def pictures(self, bits: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """The picture after each iteration, the same bytes on every machine.     (h, w, bits) each -> (16 h, 16 w, C) uint8 each"""
-        decoder = self.decoder()
-        for part in bits:
+    def pictures(self, parts: Sequence[Part]) -> Iterator[np.ndarray]:
+        """The picture after each iteration, the same bytes on every machine.     a gain, (h, w, bits) each -> (16 h, 16 w, C) uint8 each"""
+        decoder, now = self.decoder(), GRAY
+        for gain, bits in parts:
             next(decoder)
-            yield as_bytes(decoder.send(part))
+            now = now + GAINS[gain] * decoder.send(bits)
+            yield as_bytes(now)
 
     def compress(self, picture: Any, iterations: int = 8) -> bytes:
         """(H, W, C) uint8 -> the file"""
         height, width = np.shape(picture)[:2]
         return pack(self.encode(picture, iterations), height, width, self.digest)
 
-    def read(self, data: bytes, name: str = "the file") -> tuple[list[np.ndarray], tuple[int, int]]:
-        """The bits of all iterations that a file has, and (height, width).     Raises DataError, one sentence, for what was altered, cut
+    def read(self, data: bytes, name: str = "the file") -> tuple[list[Part], tuple[int, int]]:
+        """What all iterations say that a file has, and (height, width).     Raises DataError, one sentence, for what was altered, cut
         within an iteration, or made by another model."""
         (height, width), digest, chunks = read_chunks(data, name)
         if digest != self.digest:
@@ -105,15 +108,15 @@ class ProgressiveCoder:
                 "name the run that it was made with, as it was then"
             )
         shape = (-(-height // STRIDE), -(-width // STRIDE), self.bits)
-        found: list[np.ndarray] = []
-        for mode, body in chunks:
-            found.append(unpack_bits(mode, body, shape, found[-1] if found else None, name))
+        found: list[Part] = []
+        for mode, gain, body in chunks:
+            found.append(Part(gain, unpack_bits(mode, body, shape, found[-1].bits if found else None, name)))
         return found, (height, width)
 
     def decompress(self, data: bytes, name: str = "the file") -> np.ndarray:
         """The file -> (H, W, C) uint8, by all iterations that it has.     Raises DataError as `read`"""
-        bits, (height, width) = self.read(data, name)
-        *_, picture = self.pictures(bits)
+        parts, (height, width) = self.read(data, name)
+        *_, picture = self.pictures(parts)
         return picture[:height, :width]
 
 

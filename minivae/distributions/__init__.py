@@ -10,6 +10,7 @@ from .autoregressive import Autoregressive
 from .base import Distribution
 from .bernoulli import Bernoulli, ContinuousBernoulli
 from .beta_binomial import BetaBinomial
+from .bound import bound, samples_and_kl
 from .categorical import Categorical
 from .delta import Delta, Flat
 from .discretized_logistic import DiscretizedLogistic
@@ -40,6 +41,7 @@ __all__ = [
     "Planar",
     "StandardGaussian",
     "WeightedMixture",
+    "bound",
     "kl",
     "kl_at",
     "kl_monte_carlo",
@@ -49,4 +51,5 @@ __all__ = [
     "register_kl",
     "register_kl_at",
     "sample_and_kl",
+    "samples_and_kl",
 ]

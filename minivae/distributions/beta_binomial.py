@@ -5,7 +5,7 @@ from typing import Any
 from .. import ops
 from ..backend import xp
 from ..engine import Tensor, constant_of, stop_gradient
-from .base import Value, broadcast, check_event, data_of
+from .base import Value, broadcast, check_event
 from .levels import LEVELS, Levels
 
 
@@ -56,6 +56,3 @@ class BetaBinomial(Levels):
 
     def terms(self) -> "BetaBinomial":
         return BetaBinomial(self.log_alpha, self.log_beta, 0, self.levels)
-
-    def like(self) -> Any:
-        return data_of(self.log_alpha)

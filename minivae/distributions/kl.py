@@ -130,7 +130,8 @@ def sample_and_kl(q: Any, p: Any, rng: Stream) -> tuple[Tensor, Tensor]:
     """z ~ q and `kl_at` of it, in one pass where q is a Gaussian and p is N(0, I).     -> (*batch, *event), (*batch)"""
     if type(q) is Gaussian and type(p) is StandardGaussian:
         same_length(q, p)
-        return ops.sample_and_kl(q.mean, q.logvar, rng.normal(q.shape, like=data_of(q.mean)), q.event_ndim)
+        noise = getattr(rng, "later", rng.normal)(q.shape, like=data_of(q.mean))
+        return ops.sample_and_kl(q.mean, q.logvar, noise, q.event_ndim)
     z = q.sample(rng)
     return z, kl_at(q, p, z)
 

@@ -14,6 +14,7 @@ from ..backend import xp
 from ..distributions import sample_and_kl
 from ..engine import Tensor, constant_of
 from ..errors import ShapeError, UsageError
+from ..nn.layers import activated
 from ..random import Stream
 from .cvae import CVAE
 from .networks import networks
@@ -57,14 +58,33 @@ class M2(CVAE):
     def each_class(self, x: Any, rng: Stream) -> tuple[Tensor, Tensor]:
         """-log p(x | z, y) at one z ~ q(z | x, y), and KL(q(z | x, y) || p(z)), for every y.     (N, *image_shape) -> (N, K) both
 
-        Their sum and log K are a bound on -log p(x, y).  All K classes go through the networks, as K N images would."""
+        Their sum and log K are a bound on -log p(x, y).  All K classes go through the networks, as K N images would, but for the part of
+        the encoder that sees x alone."""
         n, every = len(x), self.classes
         data = x.data if isinstance(x, Tensor) else x
-        many = ops.reshape(ops.broadcast_to(x, (every, *x.shape)), (every * n, *self.image_shape))
         known = self.condition(constant_of(classes_in_turn, data, every).data)
-        z, divergence = sample_and_kl(known.encode(many), known.prior, rng)
+        z, divergence = sample_and_kl(self.encode_each(x), known.prior, rng)
+        many = ops.reshape(ops.broadcast_to(x, (every, *x.shape)), (every * n, *self.image_shape))
         reconstruction = -known.decode(z).log_prob(many)
         return tuple(ops.transpose(ops.reshape(part, (every, n)), (1, 0)) for part in (reconstruction, divergence))
+
+    def encode_each(self, x: Any) -> Any:
+        """q(z | x, y) for every y, in the order of `classes_in_turn`.     (N, *image_shape) -> batch (K N,)
+
+        The class joins a dense layer, (x, y) w + b = x w_x + y w_y + b: the product with x is the same for all classes, and y w_y is a
+        row of w_y."""
+        if tuple(x.shape[1:]) != self.image_shape:
+            raise ShapeError(f"M2.encode_each: x is {tuple(x.shape)}; need (N, *{self.image_shape})")
+        layers, every = self.encoder.layers, self.classes
+        for layer in layers[: self.join]:
+            x = layer(x)
+        joining = layers[self.join]
+        from_x, from_y = ops.matmul(x, joining.w[:-every]), joining.w[-every:] + joining.b  # (N, U), (K, U)
+        h = ops.reshape(from_x + ops.reshape(from_y, (every, 1, from_y.shape[1])), (every * len(x), from_y.shape[1]))
+        h = activated(h, joining.activation)
+        for layer in layers[self.join + 1 :]:
+            h = layer(h)
+        return self.posterior(h)
 
     @property
     def class_nats(self) -> float:

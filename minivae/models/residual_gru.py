@@ -1,14 +1,15 @@
 """A progressive codec: convolutional GRUs code a picture in bits, then what is missing in more bits, and so on.
 
-G. Toderici et al., "Full resolution image compression with recurrent neural networks", 2017, with additive reconstruction.
+G. Toderici et al., "Full resolution image compression with recurrent neural networks", 2017, with additive reconstruction and a residual
+that is scaled, here by one number of the whole picture.
 
-    x^_0 = 1/2,   r_t = x - x^_(t-1),   b_t = B(E_t(r_t)) in {-1, 1},   x^_t = x^_(t-1) + D_t(b_t)
+    x^_0 = 1/2,   r_t = x - x^_(t-1),   s_t = 4 rms(r_t),   b_t = B(E_t(r_t / s_t)) in {-1, 1},   x^_t = x^_(t-1) + s_t D_t(b_t)
 
-E and D are the same at each t, but for their states.  What was coded by t iterations are the first bits of what t + 1 code: a file that is
-cut after any iteration is a file of a coarser picture.
+E and D are the same at each t, but for their states, and what they see is as large at the eighth iteration as at the first.  What was coded
+by t iterations are the first bits of what t + 1 code: a file that is cut after any iteration is a file of a coarser picture.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +21,11 @@ from ..nn import Conv2d, ConvGRU, Module
 from ..random import Stream
 
 STRIDE = 16  # pixels a side of what a place of bits stands for
-GAIN = 4.0  # of what the encoder sees: what is missing is a small part of [-1/2, 1/2]
+GAIN = 4.0  # over the root mean square of what is missing: of pictures at first it is about 1/4, and the scale 1
+LEAST = 1e-3  # of that root mean square: a quarter of a level
 GRAY = 0.5  # before anything is known
 
 States = tuple[Any, ...]  # of the encoder's or the decoder's units, None for zero
-
-
-class Coded(NamedTuple):
-    """What an iteration makes."""
-
-    bits: Tensor  # (N, H / 16, W / 16, bits), -1 and 1
-    change: Tensor  # (N, H, W, C), to be added to the reconstruction
 
 
 class ProgressiveCodec(Module):
@@ -64,7 +59,9 @@ class ProgressiveCodec(Module):
         return {"image_shape": list(self.image_shape), "width": self.width, "bits": self.bits}
 
     def encode_step(self, missing: Any, states: States) -> tuple[Tensor, States]:
-        """tanh, what each bit is worth before it is made one.     (N, H, W, C) -> (N, H / 16, W / 16, bits) in (-1, 1), states"""
+        """tanh, what each bit is worth before it is made one.     (N, H, W, C) -> (N, H / 16, W / 16, bits) in (-1, 1), states
+
+        The caller has divided what is missing by its scale."""
         x, after = self.first(ops.multiply(missing, GAIN)), []
         for unit, state in zip(self.down, states, strict=True):
             x, state = unit(x, state)
@@ -86,7 +83,7 @@ class ProgressiveCodec(Module):
         return ops.add(t, stop_gradient(ops.subtract(b, t)))
 
     def decode_step(self, bits: Any, states: States) -> tuple[Tensor, States]:
-        """(N, h, w, bits) -> the change of the picture (N, 16 h, 16 w, C), states"""
+        """(N, h, w, bits) -> the change of the picture, over the scale (N, 16 h, 16 w, C), states"""
         x, after = ops.tanh(self.from_bits(bits)), []
         for unit, state in zip(self.up, states, strict=True):
             x, state = unit(x, state)
@@ -97,15 +94,17 @@ class ProgressiveCodec(Module):
     def iterate(self, x: Any, iterations: int, rng: Stream | None = None) -> list[Tensor]:
         """x^_1, x^_2, ...     (N, H, W, C) -> as many of that shape as there are iterations, not cut to [0, 1]
 
-        Each changes its reconstruction by what its bits say of what the last one left."""
+        Each changes its reconstruction by what its bits say of what the last one left.  All N share a scale: patches of training stand for
+        the parts of one picture, of which some have little missing."""
         self.check(x)
         down: States = (None,) * len(self.down)
         up: States = (None,) * len(self.up)
         missing, pictures = ops.subtract(x, GRAY), []
         for _ in range(iterations):
-            t, down = self.encode_step(missing, down)
+            scale = scale_of(missing)
+            t, down = self.encode_step(missing / scale, down)
             change, up = self.decode_step(self.binarize(t, rng), up)
-            missing = missing - change
+            missing = missing - change * scale
             pictures.append(ops.subtract(x, missing))
         return pictures
 
@@ -115,6 +114,11 @@ class ProgressiveCodec(Module):
                 f"ProgressiveCodec: x is {tuple(x.shape)}; need (N, H, W, {self.image_shape[2]}), sides multiples of {STRIDE}: fill up by "
                 "the edge"
             )
+
+
+def scale_of(missing: Any) -> Tensor:
+    """GAIN times the root mean square of what is missing and of LEAST.     (N, H, W, C) -> ()"""
+    return ops.multiply(ops.sqrt(ops.square(missing).mean() + LEAST**2), GAIN)
 
 
 def signs(t: Any) -> Any:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..distributions import sample_and_kl
+from ..distributions import bound, sample_and_kl
 from ..models import conditioned
 from ..random import Stream
 from .base import WARMUP, Objective, Terms, kl_scale, setting, weighted
@@ -28,9 +28,9 @@ class Elbo(Objective):
         model = conditioned(players["model"], batch.label)
         q = model.encode(batch.x)
         z, divergence = sample_and_kl(q, model.prior, rng)
-        log_likelihood = model.decode(z).log_prob(batch.x)  # (N,)
-        loss = (weighted(self.beta * kl_scale(progress, self.kl_warmup), divergence) - log_likelihood).mean()
-        return {"model": loss}, {"reconstruction": -log_likelihood, "kl": divergence}
+        penalty = weighted(self.beta * kl_scale(progress, self.kl_warmup), divergence)  # (N,)
+        loss, reconstruction, _ = bound(model.decode(z), batch.x, penalty)
+        return {"model": loss}, {"reconstruction": reconstruction, "kl": divergence}
 
     def summary(self, measures):
         weight = "" if self.beta == 1 else f"{self.beta:g} x "

@@ -1,11 +1,10 @@
 """The importance-weighted bound."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .. import ops
-from ..engine import Tensor, stop_gradient
+from ..distributions import bound, samples_and_kl
+from ..engine import Tensor
 from ..models import conditioned
 from ..random import Stream
 from .base import Objective, setting
@@ -27,13 +26,9 @@ class Iwae(Objective):
 
     def losses(self, players, batch, rng, progress):
         model = conditioned(players["model"], batch.label)
-        q = model.encode(batch.x)
-        z = q.sample(rng, (self.samples,))  # (k, N, K)
-        log_likelihood = model.decode(z).log_prob(batch.x)  # (k, N)
-        log_ratio = model.prior.log_prob(z) - q.log_prob(z)
-        loss = math.log(self.samples) - ops.logsumexp(log_likelihood + log_ratio, axis=0).mean()
-        parts = {"reconstruction": log_likelihood, "kl": log_ratio}
-        return {"model": loss}, {name: -stop_gradient(part).mean(axis=0) for name, part in parts.items()}
+        z, kl = samples_and_kl(model.encode(batch.x), model.prior, rng, self.samples)  # (k, N, K), (k, N)
+        loss, reconstruction, kl = bound(model.decode(z), batch.x, kl)
+        return {"model": loss}, {"reconstruction": reconstruction, "kl": kl}
 
     def evaluation_batch(self, batch_size):
         return max(500 // self.samples, 1)

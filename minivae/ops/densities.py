@@ -191,6 +191,13 @@ def _samples_of(x, mean, logvar):
     return mean.ndim == 2 and mean.shape == logvar.shape == x.shape[-2:] and x.size > 0
 
 
+def _one_under_all(x, mean, logvar):
+    """Whether x (..., 1, K) holds events for several rows of parameters (M, K) each, as a mixture has them."""
+    if mean.ndim != 2 or len(mean) < 2 or mean.shape != logvar.shape or x.ndim < 2:
+        return False
+    return x.shape[-2:] == (1, mean.shape[1]) and x.size > 0
+
+
 @kernels_only_rows
 def reparameterize_numba(mean, logvar, eps):
     if not _samples_of(eps, mean, logvar):
@@ -212,10 +219,13 @@ def reparameterize_numba_vjp(g, logvar, sigma, eps, needs):
 def gaussian_log_prob_numba(x, mean, logvar, event_ndim=1):
     if event_ndim == 1 and x.ndim > 1 and type(mean) is float and mean == 0 and logvar.ndim == 0 and logvar == 0 and x.size:
         return gaussians.standard_log_prob(x.reshape(-1, x.shape[-1])).reshape(x.shape[:-1]), ("standard", x)
-    if event_ndim != 1 or not hasattr(mean, "ndim") or not _samples_of(x, mean, logvar):
-        value, saved = gaussian_log_prob_reference(x, mean, logvar, event_ndim)
-        return value, ("reference", *saved)
-    return gaussians.log_prob(x.reshape(-1, mean.shape[1]), mean, logvar).reshape(x.shape[:-1]), ("samples", x, mean, logvar)
+    if event_ndim == 1 and hasattr(mean, "ndim") and _samples_of(x, mean, logvar):
+        return gaussians.log_prob(x.reshape(-1, mean.shape[1]), mean, logvar).reshape(x.shape[:-1]), ("samples", x, mean, logvar)
+    if event_ndim == 1 and hasattr(mean, "ndim") and _one_under_all(x, mean, logvar):
+        value = gaussians.pairs_log_prob(x.reshape(-1, mean.shape[1]), mean, logvar)
+        return value.reshape(*x.shape[:-2], len(mean)), ("pairs", x, mean, logvar)
+    value, saved = gaussian_log_prob_reference(x, mean, logvar, event_ndim)
+    return value, ("reference", *saved)
 
 
 def gaussian_log_prob_numba_vjp(g, case, *saved):
@@ -225,6 +235,9 @@ def gaussian_log_prob_numba_vjp(g, case, *saved):
     rows = x.reshape(-1, x.shape[-1])
     if case == "standard":
         return kernels.bernoulli_log_prob_vjp(-g.reshape(-1), rows).reshape(x.shape), None, None
+    if case == "pairs":
+        gx, gmean, glogvar = gaussians.pairs_log_prob_vjp(g.reshape(len(rows), -1), rows, *saved[1:])
+        return gx.reshape(x.shape), gmean, glogvar
     gx, gmean, glogvar = gaussians.log_prob_vjp(g.reshape(-1), rows, *saved[1:])
     return gx.reshape(x.shape), gmean, glogvar
 

@@ -78,12 +78,17 @@ def split_vjp(g, axis):
 
 def _beside_each_other(parts, axis):
     """The array whose sections along the axis the parts are, if there is one: a kernel may have written them there."""
-    whole = parts[0].base if type(parts[0]) is np.ndarray else None
-    if not isinstance(whole, np.ndarray) or any(part.base is not whole for part in parts) or parts[0].ndim != whole.ndim:
+    whole = getattr(parts[0], "base", None)
+    if whole is None or type(whole) is not type(parts[0]) or any(part.base is not whole for part in parts) or parts[0].ndim != whole.ndim:
         return None
     sections = split_reference(whole, len(parts), axis)[0] if whole.shape[axis] % len(parts) == 0 else ()
-    same = [a.__array_interface__ == b.__array_interface__ for a, b in zip(parts, sections, strict=False)]
+    same = [_place(a) == _place(b) for a, b in zip(parts, sections, strict=False)]
     return whole if same and all(same) else None
+
+
+def _place(a):
+    """Where an array lies, and how."""
+    return a.ctypes.data if type(a) is np.ndarray else a.data.ptr, a.shape, a.strides, a.dtype
 
 
 def pad_reference(x, widths, value=0.0):

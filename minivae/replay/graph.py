@@ -6,6 +6,7 @@ from typing import Any
 
 from ..backend import Array
 from ..errors import UsageError
+from ..kernels.gpu import launcher
 from ..random import Stream, place
 
 STREAMS = 64  # that the work may draw from
@@ -14,7 +15,7 @@ STREAMS = 64  # that the work may draw from
 class Graph:
     """Work as a CUDA graph.  It holds raw addresses: of the arena, and of arrays that its maker keeps.
 
-    rows      (STREAMS, 4) uint64 on the device: from there on its streams count, see kernels/gpu/step.cu
+    rows      (STREAMS, 4) uint64 on the device: from there on its streams count, see kernels/gpu/tally.cu
     work      launches the kernels, given the graph; what it returns is kept as `results`
     streams   that the work draws from, in the order of their rows
     """
@@ -27,6 +28,8 @@ class Graph:
         stream = cupy.cuda.Stream(non_blocking=True)
         token = place.set(self.place)
         try:
+            with stream:  # allocated before: in the graph it would be filled with zeros at every launch
+                launcher.arrived()
             with cupy.cuda.using_allocator(pool.malloc), no_uploads(cupy), stream:
                 stream.begin_capture()
                 try:
@@ -41,6 +44,7 @@ class Graph:
             for drawn_from, begun in self.begun.items():
                 drawn_from.counter = begun
         self.pool, self.streams = pool, list(self.begun)
+        self.stream = stream  # as long as it lives, no other has its number
 
     def allocate(self, size: int) -> Any:
         """Memory of the arena: from the device, and kept even when the pool, short of memory, would give it back."""

@@ -22,6 +22,7 @@ class Program:
     def __init__(self, arrays: Sequence[np.ndarray]):
         self.calls: list[tuple[Callable, Any]] = []  # with Places for arrays
         self.program: list[tuple[Callable, tuple]] = []  # the calls, with arrays; made at the first replay
+        self.fast: list[tuple[Callable, tuple]] = []  # the same, as machine code
         self.inputs = [np.array(a) for a in arrays]
         self.streams: list[Stream] = []
         self.moved: list[np.ndarray] = []  # arrays that lived before and that the step changes: running moments
@@ -52,7 +53,7 @@ class Program:
             self.allocate()
         for own, a in zip(self.inputs, arrays, strict=True):
             own[...] = a
-        watch.repeat(self.program)
+        watch.repeat(self.program, self.fast)
         self.used += 1
         return self.results
 
@@ -85,6 +86,7 @@ class Program:
         wanted = leaves(self.returned, Place)
         array = self.ledger.allocate(wanted)
         self.program = [(call, _map(array, arguments)) for call, arguments in needed(self.calls, wanted)]
+        self.fast = watch.prepared(self.program)
         self.results = _map(lambda place, tensor: stop_gradient(array(place)) if tensor else array(place), self.returned, self.tensors)
         del self.calls, self.ledger, self.returned, self.tensors
 

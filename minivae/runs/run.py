@@ -21,7 +21,7 @@ from ..data import Batch, Dataset, to_float
 from ..engine import no_grad
 from ..errors import CheckpointError, NonFiniteError, UsageError
 from ..kernels.cpu import jit
-from ..models import build, describe
+from ..models import build, describe, level_frequencies
 from ..nn import evaluating
 from ..objectives import Objective, default_objective, trained
 from ..random import Stream
@@ -61,7 +61,8 @@ class Run:
         """A new run in a new or empty folder, with its untrained model saved.
 
         model     an instance; or {"model": one of models.MODELS, **its arguments} but for the image shape and the stream:
-                  a CVAE's condition is the label unless the `condition` says otherwise
+                  a CVAE's condition is the label unless the `condition` says otherwise, and a diffusion's U-Net is told how often
+                  each level occurs unless the `frequencies` or `levels` do
         source    how to load the data again, the arguments of minivae.data.load; by default the data set's name
         """
         folder, training = Path(folder), training or TrainingConfig()
@@ -74,6 +75,8 @@ class Run:
             size = {"cvae": "condition", "m2": "classes"}.get(model.get("model", ""))
             if size is not None and size not in model:
                 asked[size] = 1 + max(int(labels.max()) for labels in labels_of(data))
+            if model.get("model") == "diffusion" and model.get("arch") == "unet" and model.get("levels") is None:
+                asked.setdefault("frequencies", level_frequencies(data.train_images))
             model = build(asked, Stream(training.seed).split("initial weights"))
         objective = objective or default_objective(model)
         trainer = Trainer(model.to(device), training, objective)

@@ -1,10 +1,10 @@
 """Epochs on a GPU: a whole training step as one CUDA graph, captured once and replayed.
 
-    order, images  ->  gather  ->  [binarize]  ->  forward  ->  backward  ->  tally  ->  Adam  ->  advance
-         |                             ^             ^                          |         ^         |
-         '--- rows: first image        '--- rows: counter and key of a stream   '--health-'         '---> rows
+    order, images  ->  gather  ->  [binarize]  ->  forward  ->  backward  ->  tally  ->  Adam
+         |                             ^             ^                          |          ^
+         '--- rows: first image        '--- rows: counter and key of a stream   '-> rows, health
 
-What changes from step to step lies in device memory (kernels/gpu/step.cu), so that a replay moves on by itself.  A stretch of replays is
+What changes from step to step lies in device memory (kernels/gpu/tally.cu), so that a replay moves on by itself.  A stretch of replays is
 all that the CPU sees: it writes rows and totals, launches the graph up to EVERY times, and reads both again.  Nothing in between waits.
 
 A step whose loss or gradient is not finite moves nothing, neither parameters nor rows: the replays behind it in the stretch are the same
@@ -33,11 +33,10 @@ from ..kernels.gpu import step
 from ..objectives import Progress
 from ..random import Stream
 from ..replay.graph import STREAMS, Graph
-from .optimizers import Adam, clip_gradients
+from .optimizers import Adam
 
 EVERY = 100  # steps of a stretch, at most: reading costs about as much as one step
 NAMES = ("loss", "reconstruction", "kl", "gradient_norm")
-SIGNS = np.array([1, -1, 1, 1], np.float64)
 
 
 class DeviceEpochs:
@@ -152,18 +151,18 @@ class DeviceEpochs:
         trainer, size = self.trainer, self.trainer.config.batch_size
         count = min(size, n - i * size)
         self.rows[0, 2] = i * size
-        batch = self.batch(self.gather(count, i * size), count)._replace(other=other)
+        batch = self.batch(*self.gather(count, i * size))._replace(other=other)
         return trainer.update(batch, self.progress(i, steps), where)
 
-    def gather(self, count: int, first: int, row: Array | None = None) -> Array:
-        """The `count` images from the batch's first on, as the model takes them: bytes by a kernel, others by their numbers."""
+    def gather(self, count: int, first: int, row: Array | None = None) -> tuple[Array, Array]:
+        """The `count` images from the batch's first on, as the model takes them, and which they are: bytes by a kernel."""
         if self.images.dtype == np.uint8:
             return step.gather(self.images, self.order, count, first, row)
-        return to_float(self.images[self.places(count)])
-
-    def batch(self, x: Array, count: int) -> Batch:
-        x = binarize(x, self.bits) if self.trainer.config.binarize else x
         at = self.places(count)
+        return to_float(self.images[at]), at
+
+    def batch(self, x: Array, at: Array) -> Batch:
+        x = binarize(x, self.bits) if self.trainer.config.binarize else x
         return Batch(x, None if self.labels is None else self.labels[at], None if self.masks is None else self.masks[at], at)
 
     def places(self, count: int) -> Array:
@@ -175,7 +174,6 @@ class DeviceEpochs:
         """Step i run eagerly, then by a graph made of it from the same state: kept if all bits agree."""
         trainer = self.trainer
         optimizer, model = self.optimizer, trainer.model
-        step.advance(self.rows[0], 0, 0)  # the one kernel that no eager step has compiled
         try:
             graph = Graph(self.cupy, self.rows, self.launches)
         except Exception as error:  # whatever a graph cannot hold; a step that is wrong in itself says so below
@@ -212,16 +210,14 @@ class DeviceEpochs:
         """All that one step launches; its measures."""
         trainer, rows = self.trainer, self.rows
         size = trainer.config.batch_size
-        batch = self.batch(self.gather(size, 0, rows[0]), size)
+        batch = self.batch(*self.gather(size, 0, rows[0]))
         (player,) = trainer.players
         now = Progress(self.epochs, (player,), len(self.order))
         losses, reports = trainer.objective.losses(trainer.players, batch, trainer.noise, now)
         gs = gradients(losses[player], self.optimizer.params)
-        measures, health = step.tally(*values(losses[player], reports), gs, self.totals, size)
-        gs = gs if trainer.config.clip is None else clip_gradients(gs, trainer.config.clip)
-        self.optimizer.launch(rows[0], gs, health)
-        for row, stream in enumerate(graph.begun or [None]):
-            step.advance(rows[row], 0 if stream is None else stream.counter - graph.begun[stream], size, health)
+        blocks = [stream.counter - begun for stream, begun in graph.begun.items()] or [0]
+        measures, health, squares = step.tally(*values(losses[player], reports), gs, self.totals, size, rows, blocks)
+        self.optimizer.launch(rows[0], gs, health, None if trainer.config.clip is None else (squares, trainer.config.clip))
         return measures
 
     def stretch(self, graph: Graph, i: int, count: int, steps: int, totals: np.ndarray) -> tuple[int, tuple[float, ...]]:
@@ -232,7 +228,7 @@ class DeviceEpochs:
             rows[row, 0], rows[row, 3] = stream.counter, stream.key
         rows[0, 1:3] = optimizer.steps, i * trainer.config.batch_size
         self.rows.set(rows)
-        self.totals.set(totals * SIGNS)
+        self.totals.set(totals)
         rate = None
         try:
             for k in range(count):
@@ -243,26 +239,21 @@ class DeviceEpochs:
                 graph.launch()
         finally:  # also when somebody interrupts: the parameters have moved, and what counts their steps must follow
             rows = self.rows.get()  # waits for the last launch
-            totals[...] = self.totals.get() * SIGNS
+            totals[...] = self.totals.get()
             for row, stream in enumerate(graph.streams):
                 stream.counter = int(rows[row, 0])
             sound = int(rows[0, 1]) - optimizer.steps
             optimizer.steps += sound
-        return sound, positive(graph.results)
+        return sound, tuple(graph.results.get().tolist())
 
 
 def values(loss: Any, reports: Any) -> tuple[Array, Array, Array]:
-    """What the kernel that takes the measures of a step is given: it prints the negative of its second, the reconstruction here."""
+    """What the kernel that takes the measures of a step is given."""
     if set(reports) != {"reconstruction", "kl"}:
         raise UsageError(f"its objective reports {', '.join(reports) or 'nothing'}, and a graph reports a reconstruction and a kl")
     return loss.data, reports["reconstruction"].data, reports["kl"].data
 
 
-def positive(measures: Array) -> tuple[float, ...]:
-    """The measures with the reconstruction's sign mended."""
-    return tuple((measures.get() * SIGNS.astype(np.float32)).tolist())
-
-
 def measures_on_gpu(loss: Any, reports: Any, gs: list[Array]) -> dict[str, float]:
     """Loss, reconstruction, KL and norm of a step on a GPU, by the kernels that a graph takes them by."""
-    return dict(zip(NAMES, positive(step.tally(*values(loss, reports), gs)[0]), strict=True))
+    return dict(zip(NAMES, step.tally(*values(loss, reports), gs)[0].get().tolist(), strict=True))

@@ -23,7 +23,7 @@ from ..replay import Replay
 from .config import OPTIMIZERS, TrainingConfig
 from .graph import DeviceEpochs, measures_on_gpu
 from .losses import losses
-from .measures import Sums, like, mean
+from .measures import Sums, like_array, mean
 from .nonfinite import explain
 from .optimizers import Optimizer, clip_gradients, gradient_norm
 from .schedules import learning_rate
@@ -186,8 +186,8 @@ class Trainer:
         return nullcontext() if self.config.precision == precision() else use_precision(self.config.precision)
 
     def like(self, x: Array) -> Array:
-        """x on the device and in the precision of the model."""
-        return like(self.model, x)
+        """x on the device and in the precision of the model, as its optimizer has it."""
+        return like_array(next(iter(self.optimizers.values())).flat, x)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and metadata of everything that decides the next step; the model's arrays are called model/..."""

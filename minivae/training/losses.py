@@ -10,7 +10,7 @@ from ..engine import no_grad
 from ..nn import evaluating
 from ..objectives import Objective, as_objective, default_objective, trained
 from ..random import Stream
-from .measures import Sums, like, mean
+from .measures import Sums, like_array, mean
 
 
 def losses(
@@ -45,7 +45,7 @@ def losses(
         for at in batch_indices(len(images), few):
 
             def part(at: Any) -> Batch:
-                x = like(model, to_float(images[at]))
+                x = like_array(own, to_float(images[at]))
                 x = binarize(x, bits) if binarized else x
                 return Batch(x, None if labels is None else labels[at], None if masks is None else masks[at])
 

@@ -31,5 +31,9 @@ def mean(values: Any) -> float:
 
 def like(model: Any, x: Array) -> Array:
     """x on the device and in the precision of the model."""
-    own = model.parameters()[0].data
+    return like_array(model.parameters()[0].data, x)
+
+
+def like_array(own: Array, x: Array) -> Array:
+    """x on the device and in the precision of `own`: to look for a model's parameters takes as long as a step of a small one."""
     return to_device(x, "cpu" if xp(own) is np else "cuda").astype(own.dtype, copy=False)

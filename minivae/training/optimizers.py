@@ -5,6 +5,7 @@ An optimizer moves the parameters into one array (each Tensor becomes a view of 
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -131,6 +132,7 @@ class Adam(Optimizer):
             )
         super().__init__(params, lr)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        self.places: Any = None  # of the gradients of the last step, for the kernel
         if self.has_kernel:  # what the kernel reads in the memory of the GPU
             self.now, self.rate = xp(self.flat).zeros(4, np.uint64), xp(self.flat).zeros(1, np.float32)
 
@@ -141,18 +143,19 @@ class Adam(Optimizer):
 
     def update_all(self, gradients: Sequence[Array]) -> None:
         if self.has_kernel:
-            self.now[1] = self.steps - 1
+            self.now[1] = self.steps
             self.rate.fill(self.lr)
             self.launch(self.now, gradients)
         elif self.flat.dtype == np.float32 and backend_of(self.flat) == "numba":
-            decay = self.weight_decay
-            adam.adam(self.flat, self.m, self.v, gradients, self.starts, self.lr, *self.betas, self.eps, decay, self.steps)
+            decay, self.places = self.weight_decay, self.places or adam.Places(self.starts)
+            adam.adam(self.flat, self.m, self.v, gradients, self.places, self.lr, *self.betas, self.eps, decay, self.steps)
         else:
             super().update_all(gradients)
 
-    def launch(self, now: Array, gradients: Sequence[Array], health: Array | None = None) -> None:
-        """The update that comes after now[1] others, by the kernel alone: no number of this object but `rate` changes from step to step."""
-        gpu.adam(now, self.rate, (self.flat, self.m, self.v), self.slices, gradients, self.betas, self.eps, self.weight_decay, health)
+    def launch(self, now: Array, gradients: Sequence[Array], health: Array | None = None, clip: tuple[Array, float] | None = None) -> None:
+        """Update number now[1], by the kernel alone: no number of this object but `rate` changes from step to step."""
+        flat = self.flat, self.m, self.v
+        gpu.adam(now, self.rate, flat, self.slices, gradients, self.betas, self.eps, self.weight_decay, health, clip)
 
     def update(self, where: slice, g: Array) -> None:
         b1, b2 = self.betas
@@ -183,14 +186,14 @@ class AdamW(Adam):
 def gradient_norm(gradients: Sequence[Array]) -> float:
     """sqrt(sum of squares) over all gradients together"""
     if _on_gpu(gradients):
-        return math.sqrt(float(gpu.sums_of_squares(gradients).sum()))
+        return math.sqrt(float(gpu.squares(gradients)[0]))
     return math.sqrt(sum(adam.sum_of_squares(g) if g.dtype == np.float32 and xp(g) is np else float(xp(g).vdot(g, g)) for g in gradients))
 
 
 def clip_gradients(gradients: Sequence[Array], max_norm: float) -> list[Array]:
     """Gradients scaled down together so that their norm is at most max_norm.  Pascanu, Mikolov and Bengio 2013, algorithm 1."""
     if _on_gpu(gradients):  # the CPU is not asked for the norm: so it may be part of a graph
-        module, norm = xp(gradients[0]), xp(gradients[0]).sqrt(gpu.sums_of_squares(gradients).sum())
+        module, norm = xp(gradients[0]), xp(gradients[0]).sqrt(gpu.squares(gradients)[0])
         factor = module.minimum(max_norm / norm, 1.0).astype(np.float32)
         return [g * factor for g in gradients]
     norm = gradient_norm(gradients)

@@ -13,7 +13,7 @@ from skimage import data
 
 import minivae as mv
 from minivae.compress import ProgressiveCoder, progressive
-from minivae.compress.iterations import CHUNK, CODED, HEAD, MAGIC, RAW, VERSION, checksum, code_bits, ends, unpack_bits
+from minivae.compress.iterations import CHUNK, CODED, GAINS, HEAD, MAGIC, RAW, VERSION, checksum, code_bits, ends, gain_for, unpack_bits
 from minivae.errors import DataError, ShapeError, UsageError
 from minivae.models import ProgressiveCodec
 
@@ -37,7 +37,10 @@ def model():
 
 @pytest.fixture(scope="module")
 def coder(model):
-    return ProgressiveCoder(model)
+    """Its writer takes a gain that shows each iteration: least squares would all but leave out what weights that nobody trained say."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progressive, "gain_for", lambda missing, change: 95)
+        yield ProgressiveCoder(model)
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +54,14 @@ def file(coder):
 @given(height=st.integers(1, 40), width=st.integers(1, 40), iterations=st.integers(1, 3), seed=st.integers(0, 99))
 def test_pictures_of_any_size_come_back_as_their_bits_say(coder, height, width, iterations, seed):
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    bits, written = coder.encode(picture, iterations), coder.compress(picture, iterations)
+    parts, written = coder.encode(picture, iterations), coder.compress(picture, iterations)
     again, size = coder.read(written)
     assert size == (height, width)
-    np.testing.assert_array_equal(np.stack(again), np.stack(bits))
+    assert [part.gain for part in again] == [part.gain for part in parts]
+    np.testing.assert_array_equal(np.stack([part.bits for part in again]), np.stack([part.bits for part in parts]))
     back = coder.decompress(written)
     assert (back.shape, back.dtype) == (picture.shape, np.uint8)
-    *_, last = coder.pictures(bits)
+    *_, last = coder.pictures(parts)
     np.testing.assert_array_equal(back, last[:height, :width])
 
 
@@ -107,12 +111,12 @@ def test_iterations_of_other_files_or_in_another_order_are_told(coder, file):
 
 
 def enemy(coder, height, width, *chunks):
-    """A file whose checksums agree."""
+    """A file whose checksums agree, of chunks (how, bytes): whatever the gain is."""
     made = HEAD.pack(MAGIC, VERSION, height, width, coder.digest)
     crc = zlib.crc32(made)
     for mode, body in chunks:
-        crc = checksum(mode, body, crc)
-        made += CHUNK.pack(mode, len(body), crc) + body
+        crc = checksum(mode, 255, body, crc)
+        made += CHUNK.pack(mode, 255, len(body), crc) + body
     return made
 
 
@@ -150,6 +154,35 @@ def test_another_model_is_told_and_bad_pictures(coder, file):
     broken.up[1].from_state.w.data[0, 0, 0, 0] = np.nan
     with pytest.raises(UsageError, match=r"up\.1\.from_state\.w holds numbers that are not finite"):
         ProgressiveCoder(broken)
+
+
+# --- gains ---
+
+
+def test_the_gain_is_the_least_squares_of_all_that_a_byte_can_say():
+    """By trying each of them, for what fits, what is opposite, what is nothing, and what is beyond the largest."""
+    rng = np.random.default_rng(3)
+    missing = rng.normal(size=(5, 7, 3))
+    for change in (0.3 * missing + rng.normal(size=missing.shape), -missing, 0 * missing, 1e-3 * missing, 1e6 * missing):
+        errors = [((missing - gain * change) ** 2).sum() for gain in GAINS]
+        assert errors[gain_for(missing, change)] == pytest.approx(min(errors), rel=1e-12)
+    np.testing.assert_array_equal(GAINS[[0, 1, 7, 8, 96, 127, 128, 224]], [0, 9 / 2**15, 2**-11 - 2**-15, 2**-11, 1, 15, 0, -1])
+    assert (np.diff(GAINS[1:128]) <= GAINS[1:127] / 8).all()  # the nearest is within a sixteenth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_iteration_makes_the_squared_error_larger(seed, monkeypatch):
+    """Of weights that nobody trained, on a picture whose sides are no multiples of 16, and not yet cut to [0, 1]."""
+    monkeypatch.setattr(progressive, "gain_for", gain_for)
+    made = ProgressiveCoder(model_of(seed))
+    parts, decoder, now = made.encode(PHOTO, 6), made.decoder(), 0.5
+    errors = [((PHOTO / 255 - now) ** 2).sum()]
+    for part in parts:
+        next(decoder)
+        now = now + GAINS[part.gain] * decoder.send(part.bits)[:100, :70]
+        errors.append(((PHOTO / 255 - now) ** 2).sum())
+    assert (np.diff(errors) <= 1e-12 * errors[0]).all(), errors
+    assert errors[-1] < errors[0], errors
 
 
 # --- bits ---
@@ -197,12 +230,12 @@ def test_like_places_cost_little_and_noise_costs_no_more_than_itself():
 
 
 def test_integers_cost_little_of_the_picture(coder, model):
-    """The decoder in integers against the model's own, of the same bits: what is rounded to 2^-8 between layers is below a level."""
-    bits = coder.encode(PHOTO, 3)
+    """The decoder in integers against the model's own, of the same parts: what is rounded to 2^-8 between layers is below a level."""
+    parts = coder.encode(PHOTO, 3)
     states, exact = (None,) * 4, 0.5
-    for part, picture in zip(bits, coder.pictures(bits), strict=True):
-        change, states = model.decode_step(np.where(part, np.float32(1), np.float32(-1))[None], states)
-        exact = exact + change.data[0]
+    for part, picture in zip(parts, coder.pictures(parts), strict=True):
+        change, states = model.decode_step(np.where(part.bits, np.float32(1), np.float32(-1))[None], states)
+        exact = exact + GAINS[part.gain] * change.data[0]
         assert len(np.unique(picture)) > 20
         assert abs(picture - np.clip(exact, 0, 1) * 255).mean() < 1.0
 

@@ -17,6 +17,7 @@ import pytest
 import minivae.kernels.gpu.step  # noqa: F401  its kernels are declared when it is loaded
 from minivae.kernels.gpu.launcher import SOURCES, Kernel, source
 
+from ..processes import common_folder, once
 from .host.device import declared_in_source, has_compiler
 
 VARIANTS = sorted({(k.file, k.defines) for k in Kernel.registry.values()})
@@ -96,22 +97,27 @@ def compiler(name):
 
 @pytest.fixture(scope="module")
 def complaints(tmp_path_factory):
-    """What a compiler says about each (file, defines, architecture): all compiled at once, two at a time."""
+    """What a compiler says about each (file, defines, architecture): all compiled at once, two at a time, by one process for all."""
 
-    @cache
-    def all_of(name):
-        compile, folder = compiler(name), tmp_path_factory.mktemp(name)
+    def compiled(name):
+        compile, folder = COMPILERS[name], tmp_path_factory.mktemp(name)
         both = shutil.which("nvcc") is not None and nvrtc() is not None  # each does what the other leaves
         architectures = ARCHITECTURES if not both else (90,) if name == "nvrtc" else (80, 100)
         jobs = [(file, defines, architecture) for file, defines in VARIANTS for architecture in architectures]
         with ThreadPoolExecutor(2) as pool:
             texts = pool.map(lambda job: compile(source(job[0]), job[1], job[2], folder), jobs)
-            return dict(zip(jobs, texts, strict=True))
+            return [*zip(jobs, texts, strict=True)]
 
-    return all_of
+    @cache
+    def said(name):
+        compiler(name)
+        found = once(common_folder(tmp_path_factory), name, lambda: compiled(name))
+        return {(file, tuple(defines), architecture): text for (file, defines, architecture), text in found}
+
+    return said
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in COMPILERS])  # each compiles once
+@pytest.mark.parametrize("name", COMPILERS)
 @pytest.mark.parametrize(("file", "defines"), VARIANTS)
 def test_compiles_without_a_warning(complaints, name, file, defines):
     said = {job[2]: text for job, text in complaints(name).items() if job[:2] == (file, defines)}

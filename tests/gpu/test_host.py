@@ -78,7 +78,7 @@ def test_a_column_sum_may_follow_another(run):
     text = source("columns.cu") + (
         'extern "C" __global__ void planted(const float* x, float* y, long long n) {'
         "    __shared__ float all[64]; int own = threadIdx.y * blockDim.x + threadIdx.x;"
-        "    float first = column_sum(x[own], all), second = column_sum(1, all); y[own] = first + second; }"
+        "    float first = column_sum(x[own], all, 8), second = column_sum(1, all, 8); y[own] = first + second; }"
     )
     kernel = Kernel("planted", "columns.cu", "float32[n] x, float32[n] y, int64 n", grid="(1,)", block="(8, 8)")
     devices = [HostDevice(order, {"columns.cu": text}) for order in (False, True)]
@@ -109,6 +109,12 @@ def products():
     return dense.gemm(*(rng.normal(size=(2, 48, 48)).astype(np.float32)))
 
 
+def long_sums():
+    rng = np.random.default_rng(5)
+    x, w, g = (rng.normal(size=shape).astype(np.float32) for shape in ((1300, 2), (2, 3), (1300, 3)))
+    return dense.dense_vjp(g, x, w, g, 0, (False, True, True))
+
+
 def images():
     rng = np.random.default_rng(3)
     return KERNELS["conv2d"][0](rng.normal(size=(1, 6, 6, 3)).astype(np.float32), rng.normal(size=(3, 3, 3, 4)).astype(np.float32))[0]
@@ -123,11 +129,16 @@ def optimizer():
 def tallied():
     g = [np.ones(300, np.float32), np.arange(1500, dtype=np.float32)]
     x = np.arange(300, dtype=np.float32)
-    return step.tally(x[:1], x, x, g, np.zeros(4), 8)
+    return step.tally(x[:1], x, x, g, np.zeros(4), 8, np.zeros((1, 4), np.uint64), [1])
 
 
 USES = [("common.cu", "rows.cu", rows_of_a_block), ("columns.cu", "columns.cu", columns), ("adam.cu", "adam.cu", optimizer)]
-USES += [("tile.cu", "gemm.cu", products), ("tile.cu", "conv.cu", images), ("tally.cu", "tally.cu", tallied)]
+USES += [
+    ("join.cu", "gemm.cu", long_sums),
+    ("tile.cu", "gemm.cu", products),
+    ("tile.cu", "conv.cu", images),
+    ("tally.cu", "tally.cu", tallied),
+]
 BARRIER = "__syncthreads()"
 
 

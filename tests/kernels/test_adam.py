@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minivae.errors import ShapeError
-from minivae.kernels.cpu.adam import adam, sum_of_squares
+from minivae.kernels.cpu.adam import Places, adam, sum_of_squares
 from minivae.kernels.cpu.elementwise import BLOCK, PARALLEL_FROM
 
 EPS = 2.0**-24
@@ -63,6 +63,30 @@ def test_the_first_step_is_lr_long_in_the_direction_of_the_sign():
     for g, offset in zip(gradients, offsets, strict=True):
         at = slice(offset, offset + g.size)
         assert_allclose(p[at] - start[at], -0.5 * np.sign(g.reshape(-1)), rtol=0, atol=8 * EPS * 6)
+
+
+def test_places_are_looked_at_again_when_an_array_is_another():
+    """The same arrays twice, new numbers in them, one array replaced, others of the same sizes, copies: each as if nobody remembered."""
+    p, offsets, draw = problem(SMALL)
+    q = p.copy()
+    (m, v), (n, w) = np.zeros((2, 2, p.size), np.float32)
+    places, gradients = Places(offsets), draw()
+    for step in range(1, 9):
+        if step == 3:
+            for g, new in zip(gradients, draw(), strict=True):
+                g[...] = new
+        elif step == 4:
+            gradients[1] = draw()[1]
+        elif step in (5, 6):
+            gradients = draw()  # where the last ones lay, perhaps
+        elif step == 7:
+            gradients = [np.asfortranarray(g) for g in draw()]  # copied anew in each step
+        elif step == 8:
+            for g, new in zip(gradients, draw(), strict=True):
+                g[...] = new
+        adam(p, m, v, gradients, places, 0.01, step=step)
+        adam(q, n, w, [g.copy() for g in gradients], offsets, 0.01, step=step)
+        assert_array_equal(p, q)
 
 
 def test_gradients_may_be_strided():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minivae import ShapeError
 from minivae.kernels.cpu import gaussians
 from minivae.ops.densities import (
     gaussian_log_prob_reference,
@@ -56,12 +57,27 @@ def test_against_the_references(drawn):
         close(result, exact, samples)
 
 
+@given(st.tuples(st.integers(1, 9), st.integers(2, 33), st.integers(1, 40), st.integers(0, 9)))
+def test_every_row_under_all_parameters(drawn):
+    n, m, k, seed = drawn
+    rng = np.random.default_rng(seed)
+    x, g = rng.normal(size=(n, k)).astype(np.float32), rng.normal(size=(n, m)).astype(np.float32)
+    mean, logvar = rng.normal(size=(2, m, k)).astype(np.float32)
+    x64, mean64, logvar64 = (a.astype(float) for a in (x, mean, logvar))
+    value, saved = gaussian_log_prob_reference(x64[:, None], mean64, logvar64)
+    close(gaussians.pairs_log_prob(x, mean, logvar), value, k)
+    exact = [part.sum(axis=axis) for part, axis in zip(gaussian_log_prob_vjp(g.astype(float), *saved), (1, 0, 0), strict=True)]
+    for result, expected, terms in zip(gaussians.pairs_log_prob_vjp(g, x, mean, logvar), exact, (m, n, n), strict=True):
+        close(result, expected, terms)
+
+
 def test_column_slices_are_taken_without_a_copy_of_their_values():
     x, mean, logvar, g = draw(3, 4, 6, 0)
     head = np.concatenate([mean, logvar], axis=1)
     np.testing.assert_array_equal(gaussians.log_prob(x, head[:, :6], head[:, 6:]), gaussians.log_prob(x, mean, logvar))
     for a, b in zip(gaussians.log_prob_vjp(g, x, head[:, :6], head[:, 6:]), gaussians.log_prob_vjp(g, x, mean, logvar), strict=True):
         np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(gaussians.pairs_log_prob(x, head[:, :6], head[:, 6:]), gaussians.pairs_log_prob(x, mean, logvar))
 
 
 def test_far_tails_and_certain_posteriors_make_no_nan():
@@ -69,6 +85,16 @@ def test_far_tails_and_certain_posteriors_make_no_nan():
     mean, x = np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32)
     assert np.isfinite(gaussians.log_prob(x, mean, logvar)).all()
     assert all(np.isfinite(a).all() for a in gaussians.log_prob_vjp(np.ones(2, np.float32), x, mean, logvar))
+    assert np.isfinite(gaussians.pairs_log_prob(x, mean, logvar)).all()
+    assert all(np.isfinite(a).all() for a in gaussians.pairs_log_prob_vjp(np.ones((2, 1), np.float32), x, mean, logvar))
+
+
+def test_shapes_that_do_not_fit_are_told():
+    x, mean, logvar, _ = draw(2, 3, 4, 0)
+    with pytest.raises(ShapeError, match=r"need \(R, K\) and twice \(M, K\)"):
+        gaussians.pairs_log_prob(x[:, 1:], mean, logvar)
+    with pytest.raises(ShapeError, match=r"the gradient is \(6, 2\) for 6 rows under 3"):
+        gaussians.pairs_log_prob_vjp(np.ones((6, 2), np.float32), x, mean, logvar)
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
@@ -82,6 +108,8 @@ def test_the_number_of_threads_does_not_change_a_bit():
             [
                 gaussians.log_prob(x, mean, logvar),
                 *gaussians.log_prob_vjp(g, x, mean, logvar),
+                gaussians.pairs_log_prob(x, mean, logvar),
+                *gaussians.pairs_log_prob_vjp(np.outer(g, logvar[:, 0]), x, mean, logvar),
                 gaussians.standard_log_prob(x),
                 gaussians.sample(mean, logvar, x),
                 *gaussians.sample_vjp(x, logvar, x),

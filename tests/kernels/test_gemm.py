@@ -222,6 +222,6 @@ def test_other_processors_get_their_own_tile(name, tile):
     chosen = "from minivae.kernels.cpu import tile; print((tile.ROWS, tile.LANES, tile.HAS_FMA))"
     assert subprocess.run([sys.executable, "-c", chosen], env=env, capture_output=True, text=True, check=True).stdout.strip() == tile
     files = [str(Path(__file__).with_name(f)) for f in ("test_gemm.py", "test_conv.py")]
-    command = [sys.executable, "-m", "pytest", "-k", "handful", "-p", "no:cacheprovider", *files]
+    command = [sys.executable, "-m", "pytest", "-n0", "-k", "handful", "-p", "no:cacheprovider", *files]
     run = subprocess.run(command, env=env, capture_output=True, text=True, cwd=root)
     assert run.returncode == 0, run.stdout

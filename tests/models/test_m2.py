@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, logsumexp
 
 import minivae as mv
-from minivae import Stream, UsageError, no_grad
+from minivae import ShapeError, Stream, UsageError, no_grad
 from minivae.data import UNKNOWN, Batch, balanced, partly_labelled
 from minivae.gradcheck import frozen, gradcheck
 from minivae.models import M2, build, describe
@@ -93,6 +93,20 @@ def test_each_class_is_the_conditional_model():
             known = made.condition(np.full(4, k))
             assert_allclose(divergence.data[:, k], mv.kl(known.encode(X), known.prior).data, rtol=1e-12)
     assert divergence.data.std(axis=1).min() > 1e-3
+
+
+@pytest.mark.parametrize(("arch", "hidden"), [("dense", (5,)), ("dense", ()), ("conv", (5,)), ("gru", (5,))])
+def test_the_encoder_of_all_classes_is_that_of_each(arch, hidden):
+    made = M2((8, 8, 1), Stream(0), classes=3, latent=2, arch=arch, hidden=hidden, activation="softplus" if arch == "dense" else "tanh")
+    made.to("cpu", np.float64)
+    x = np.random.default_rng(0).uniform(size=(4, 8, 8, 1))
+    with no_grad():
+        every = made.encode_each(x)
+        known = made.condition(np.repeat(np.arange(3), 4)).encode(np.tile(x, (3, 1, 1, 1)))
+    assert_allclose(every.mean.data, known.mean.data, rtol=1e-12, atol=1e-13)
+    assert_allclose(every.logvar.data, known.logvar.data, rtol=1e-12, atol=1e-13)
+    with pytest.raises(ShapeError, match=r"need \(N, \*\(8, 8, 1\)\)"):
+        made.encode_each(x[:, 1:])
 
 
 @pytest.mark.parametrize("label", [Y, None])

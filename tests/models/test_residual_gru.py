@@ -141,14 +141,24 @@ def test_more_iterations_begin_with_what_fewer_code():
     three, one = model.iterate(x, 3), model.iterate(x, 1)
     assert [y.shape for y in three] == [x.shape] * 3
     np.testing.assert_array_equal(three[0].data, one[0].data)
-    # by hand: the second iteration codes what the first one left, with the states that it left
-    t, down = model.encode_step(x - np.float32(0.5), (None,) * 3)
+    # by hand: the second iteration codes what the first one left, with the states that it left; each at the scale of all that is missing
+    missing = x - np.float32(0.5)
+    scale = 4 * (missing**2).mean() ** 0.5
+    t, down = model.encode_step(missing / scale, (None,) * 3)
     change, up = model.decode_step(np.where(t.data >= 0, np.float32(1), np.float32(-1)), (None,) * 4)
-    first = 0.5 + change.data
-    np.testing.assert_allclose(first, one[0].data, atol=1e-6)
-    t, _ = model.encode_step(x - one[0].data, down)
+    first = 0.5 + scale * change.data
+    np.testing.assert_allclose(first, one[0].data, atol=1e-5)
+    missing = x - one[0].data
+    scale = 4 * (missing**2).mean() ** 0.5
+    t, _ = model.encode_step(missing / scale, down)
     change, _ = model.decode_step(np.where(t.data >= 0, np.float32(1), np.float32(-1)), up)
-    np.testing.assert_allclose(first + change.data, three[1].data, atol=1e-5)
+    np.testing.assert_allclose(first + scale * change.data, three[1].data, atol=1e-4)
+
+
+def test_what_is_nothing_has_a_scale():
+    """A gray picture: nothing is missing, and neither 0 / 0 nor what the encoder makes of noise is added."""
+    for y in tiny().train(False).iterate(np.full((1, 16, 16, 3), 0.5, np.float32), 2):
+        assert abs(y.data - 0.5).max() < 0.05
 
 
 def test_shapes_and_what_is_refused():

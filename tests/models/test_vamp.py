@@ -54,6 +54,21 @@ def test_its_gradient_is_right():
     mv.gradcheck.assert_gradients(lambda m, v, z: GaussianMixture(Gaussian(m, v)).log_prob(z).sum(), mean, logvar, z)
 
 
+@pytest.mark.parametrize("lead", [(), (5,), (3, 5)])
+def test_single_precision_is_double_precision_rounded(lead):
+    """The kernel against the reference: a sum of 7 deviations, then of 6 densities, and of up to 15 rows in the gradients."""
+    mean, logvar, z = rng.normal(size=(6, 7)), rng.normal(size=(6, 7)), rng.normal(size=(*lead, 7))
+    found = {}
+    for dtype in (np.float32, np.float64):
+        inputs = [Tensor(a.astype(np.float32).astype(dtype)) for a in (mean, logvar, z)]
+        value = GaussianMixture(Gaussian(*inputs[:2])).log_prob(inputs[2])
+        assert value.data.dtype == dtype
+        found[dtype] = [value.data, *gradients(value.sum(), inputs)]
+    for single, double in zip(found[np.float32], found[np.float64], strict=True):
+        assert single.shape == double.shape
+        assert_allclose(single, double, rtol=0, atol=64 * np.finfo(np.float32).eps * (1 + abs(double).max()))
+
+
 def test_bad_shapes_are_told():
     with pytest.raises(ShapeError, match=r"need batch \(M,\), event \(K,\)"):
         GaussianMixture(Gaussian(MEAN[0], LOGVAR[0]))

@@ -15,7 +15,7 @@ from minivae.data import Batch
 from minivae.distributions import Gaussian, NoisyLevels, kl
 from minivae.evaluate import best_noise
 from minivae.gradcheck import frozen, gradcheck
-from minivae.models import Diffusion
+from minivae.models import Diffusion, level_frequencies
 from minivae.models.diffusion import Chain, scales
 from minivae.objectives import NoisePrediction, trained
 from minivae.objectives.diffusion import noisy, prior_kl, spread
@@ -286,6 +286,20 @@ def test_from_the_command_line(tmp_path, capsys):
     assert {"samples.png", "losses.png"} <= {p.name for p in folder.iterdir()}
     assert main(["evaluate", str(folder)]) == 0
     assert "bits per dimension" in capsys.readouterr().out
+
+
+def test_a_unet_from_the_command_line_starts_from_the_levels_of_its_data(tmp_path):
+    """Its bound, untrained, is then no more than 8 bits a pixel, where one that is told nothing begins far above."""
+    np.savez(tmp_path / "images.npz", images=spots(40).train_images)
+    bounds = {}
+    for name, more in (("unet", ["--channels", 2, 2]), ("dense", ["--hidden", 8])):
+        train = ["train", tmp_path / "images.npz", "--model", "diffusion", "--arch", name, *more, "--epochs", 0, "--out", tmp_path / name]
+        assert main([str(a) for a in train]) == 0
+        found = mv.Run.open(tmp_path / name).trainer.evaluate(spots(40).test_images)
+        bounds[name] = found["loss"] / math.log(2) / 72
+    assert bounds["unet"] < 8 < bounds["dense"]
+    alone = level_frequencies(mv.data.load(tmp_path / "images.npz").train_images)
+    assert_allclose(np.exp(mv.load(tmp_path / "unet").log_frequency), alone, rtol=1e-5)
 
 
 def test_what_does_not_go_together_is_refused():

@@ -5,6 +5,8 @@ decay regularization", ICLR 2019, algorithm 2.
 """
 
 import functools
+import operator
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +28,7 @@ def adam(
     m: np.ndarray,
     v: np.ndarray,
     gradients: Sequence[np.ndarray],
-    offsets: Sequence[int],
+    offsets: "Sequence[int] | Places",
     lr: float,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -38,18 +40,41 @@ def adam(
     p = (1 - lr weight_decay) p - lr (m / (1 - b1^step)) / (sqrt(v / (1 - b2^step)) + eps).
 
     p, m, v: (P,) float32, the parameters laid end to end; gradients[j], of any shape, belongs to p[offsets[j]:][:gradients[j].size].
+    Who steps often passes the offsets as Places.
     """
     size = p.size
     for flat in (p, m, v):
         if flat.shape != (size,) or flat.dtype != F or not flat.flags.c_contiguous:
             raise ShapeError(f"adam: p, m, v are {p.shape}, {m.shape}, {v.shape}; need flat contiguous float32 arrays of one size")
-    # a copy must live until the kernel has read it
-    held = [g if type(g) is np.ndarray and g.dtype is FLOAT32 and g.flags.c_contiguous else np.ascontiguousarray(g, F) for g in gradients]
-    layout, tasks, numbers = _layout(tuple([g.size for g in held]), tuple(offsets), size)
-    addresses = np.array([_address(g) for g in held], np.int64)
+    places = offsets if isinstance(offsets, Places) else Places(offsets)
+    copies, addresses, layout, tasks, numbers = places.of(gradients, size)
     rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
     run = _adam if numbers < PARALLEL_FROM else _adam_parallel
     run(addresses, layout, tasks, p, m, v, rate, beta1, beta2, root, eps, 1 - lr * weight_decay)
+    del copies
+
+
+class Places:
+    """Where gradients lie, and where what they move.  Arrays that come again, as a recording's do in every step, are looked at once."""
+
+    def __init__(self, offsets: Sequence[int]):
+        self.offsets = tuple(offsets)
+        self.seen: list[weakref.ref] = []  # an array that is gone, though another may lie there now, was never the same
+        self.found: tuple = ()
+
+    def of(self, gradients: Sequence[np.ndarray], size: int) -> tuple:
+        """(arrays that must live until the kernel has read them, addresses, and what `_layout` tells)"""
+        seen = map(_living, self.seen)
+        if self.found and len(self.seen) == len(gradients) and all(map(operator.is_, seen, gradients)):
+            return (), *self.found
+        plain = [type(g) is np.ndarray and g.dtype is FLOAT32 and g.flags.c_contiguous for g in gradients]
+        held = [g if as_it_is else np.ascontiguousarray(g, F) for g, as_it_is in zip(gradients, plain, strict=True)]
+        found = np.array([_address(g) for g in held], np.int64), *_layout(tuple([g.size for g in held]), self.offsets, size)
+        self.seen, self.found = ([weakref.ref(g) for g in gradients], found) if all(plain) else ([], ())
+        return held, *found
+
+
+_living = operator.methodcaller("__call__")
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ compiler, and the processor.  Folders that nobody has used for a month are delet
 
 import functools
 import hashlib
+import io
 import os
 import pickle
 import shutil
@@ -16,12 +17,17 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import llvmlite
 import llvmlite.binding as llvm
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 config: Any = numba.config
 
@@ -104,12 +110,22 @@ class _Cache(FunctionCache):
     def __init__(self, function: Callable, before: Callable[[], None]):
         super().__init__(function)
         self.before = before
+        self.claim: IO[bytes] = io.BytesIO()
         plain = self._cache_file
         self._cache_file = _ChecksummedFile.__new__(_ChecksummedFile)
         self._cache_file.__dict__ = plain.__dict__
 
     def load_overload(self, *arguments: Any) -> Any:
         self.before()
+        found = self._load(*arguments)
+        if found is None:  # to be compiled, unless another process is doing it just now
+            self.claim = _claim(Path(self._cache_file._index_path + ".claim"))
+            found = self._load(*arguments)
+            if found is not None:
+                self.claim.close()
+        return found
+
+    def _load(self, *arguments: Any) -> Any:
         try:
             return super().load_overload(*arguments)
         except Exception as error:  # a damaged pickle may raise anything
@@ -125,9 +141,25 @@ class _Cache(FunctionCache):
             super().save_overload(*arguments)
         except Exception as error:
             self._complain(error)
+        self.claim.close()
 
     def _complain(self, error: Exception) -> None:
         _warn_once("file", f"compiled kernels in {cache_folder()} cannot be used ({type(error).__name__}: {error}); compiling again")
+
+
+def _claim(path: Path) -> IO[bytes]:
+    """A file that no other process holds while it is open here; after a minute, or where there are no such locks, merely a file."""
+    try:
+        file: IO[bytes] = path.open("wb")
+    except OSError:
+        return io.BytesIO()
+    for _ in range(600 if fcntl else 0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            time.sleep(0.1)
+    return file
 
 
 class _ChecksummedFile(IndexDataCacheFile):

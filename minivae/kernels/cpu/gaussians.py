@@ -3,6 +3,9 @@ parameters, row i against row i % M.
 
 The forward passes run over the rows of x.  The backward passes run over the rows of the parameters, each adding up the gradients of its
 k samples in order: no two threads write to one row, and the number of threads does not change a bit.
+
+A mixture asks for every row of x under every row of parameters, (R, M) log-densities.  There the rows of parameters lie side by side in a
+vector, so that no sum runs across it: R M K deviations are computed and none is kept.
 """
 
 import math
@@ -33,6 +36,24 @@ def log_prob_vjp(g: np.ndarray, x: np.ndarray, mean: np.ndarray, logvar: np.ndar
     gx, gmean, glogvar = np.empty(x.shape, F), np.empty(mean.shape, F), np.empty(mean.shape, F)
     _over(_log_prob_vjp, _log_prob_vjp_parallel, len(mean), x, mean, logvar, np.ascontiguousarray(g, F), gx, gmean, glogvar)
     return gx, gmean, glogvar
+
+
+def pairs_log_prob(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+    """log N(x_r; mean_m, sigma_m^2) of every row under all parameters, in nats.   (R, K), two (M, K) -> (R, M)"""
+    x, columns = _columns_of(x, mean, logvar)
+    value = np.empty((len(x), len(mean)), F)
+    _over(_pairs, _pairs_parallel, len(x), value, x, columns)
+    return value
+
+
+def pairs_log_prob_vjp(g: np.ndarray, x: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(gx, gmean, glogvar).   (R, M), (R, K), two (M, K) -> (R, K), two (M, K)"""
+    if g.shape != (len(x), len(mean)):
+        raise ShapeError(f"the gradient is {g.shape} for {len(x)} rows under {len(mean)}; need a number for each pair")
+    x, columns = _columns_of(x, mean, logvar)
+    gx, both = np.empty(x.shape, F), np.empty((2 * x.shape[1], len(mean)), F)
+    _over(_pairs_vjp, _pairs_vjp_parallel, x.shape[1], rows(g), x, columns, gx, both)
+    return gx, both[: x.shape[1]].T, both[x.shape[1] :].T
 
 
 def standard_log_prob(x: np.ndarray) -> np.ndarray:
@@ -89,6 +110,15 @@ def _fit(x: np.ndarray, *parameters: np.ndarray) -> list[np.ndarray]:
     return [rows(x), *(rows(a) for a in parameters)]
 
 
+def _columns_of(x, mean, logvar):
+    """x as `rows`, and (2 K + 1, M) of the parameters: the means, 1 / sigma, and what log N has besides the squares."""
+    if mean.shape != logvar.shape or x.shape[1:] != mean.shape[1:]:
+        raise ShapeError(f"rows are {x.shape}, the parameters of Gaussians {mean.shape} and {logvar.shape}; need (R, K) and twice (M, K)")
+    columns = np.empty((2 * x.shape[1] + 1, len(mean)), F)
+    _columns(rows(mean), rows(logvar), columns)
+    return rows(x), columns
+
+
 def _over(serial, parallel, count, x, *others):
     """serial(start, stop, ...) over `count` rows, or parallel(rows a task, ...) if x is large."""
     if x.size < PARALLEL_FROM:
@@ -123,6 +153,52 @@ def _log_prob_vjp(start, stop, x, mean, logvar, g, gx, gmean, glogvar):
                 gx_row[k] = -pull
                 gmean_row[k] += pull
                 glogvar_row[k] += F(0.5) * g_i * (deviation * deviation - F(1))
+
+
+@kernel
+def _columns(mean, logvar, columns):
+    K = mean.shape[1]
+    for m in range(len(mean)):
+        total = F(0)
+        for k in range(K):
+            columns[k, m] = mean[m, k]
+            columns[K + k, m] = exp(F(-0.5) * logvar[m, k])
+            total += logvar[m, k]
+        columns[2 * K, m] = F(-0.5) * total - F(K) * HALF_LOG_2PI
+
+
+@kernel
+def _pairs(start, stop, value, x, columns):
+    K = x.shape[1]
+    for r in range(start, stop):
+        value_row, rest = row(value, r), row(columns, 2 * K)
+        value_row[:] = F(0)
+        for k in range(K):
+            x_rk, mean_k, inverse_k = x[r, k], row(columns, k), row(columns, K + k)
+            for m in range(value_row.size):
+                deviation = (x_rk - mean_k[m]) * inverse_k[m]
+                value_row[m] += deviation * deviation
+        for m in range(value_row.size):
+            value_row[m] = rest[m] - F(0.5) * value_row[m]
+
+
+@kernel
+def _pairs_vjp(start, stop, g, x, columns, gx, both):
+    """The latents from start to stop: each has gradients of its own."""
+    K = x.shape[1]
+    for k in range(start, stop):
+        mean_k, inverse_k, gmean_k, glogvar_k = row(columns, k), row(columns, K + k), row(both, k), row(both, K + k)
+        gmean_k[:] = F(0)
+        glogvar_k[:] = F(0)
+        for r in range(len(x)):
+            x_rk, g_row, total = x[r, k], row(g, r), F(0)
+            for m in range(g_row.size):
+                deviation = (x_rk - mean_k[m]) * inverse_k[m]
+                pull = g_row[m] * deviation * inverse_k[m]
+                total += pull
+                gmean_k[m] += pull
+                glogvar_k[m] += F(0.5) * g_row[m] * (deviation * deviation - F(1))
+            gx[r, k] = -total
 
 
 @kernel
@@ -190,6 +266,18 @@ def _log_prob_parallel(task, x, mean, logvar, value):
 def _log_prob_vjp_parallel(task, x, mean, logvar, g, gx, gmean, glogvar):
     for t in numba.prange((len(mean) + task - 1) // task):
         _log_prob_vjp(t * task, min((t + 1) * task, len(mean)), x, mean, logvar, g, gx, gmean, glogvar)
+
+
+@kernel(parallel=True)
+def _pairs_parallel(task, value, x, columns):
+    for t in numba.prange((len(x) + task - 1) // task):
+        _pairs(t * task, min((t + 1) * task, len(x)), value, x, columns)
+
+
+@kernel(parallel=True)
+def _pairs_vjp_parallel(task, g, x, columns, gx, both):
+    for t in numba.prange((x.shape[1] + task - 1) // task):
+        _pairs_vjp(t * task, min((t + 1) * task, x.shape[1]), g, x, columns, gx, both)
 
 
 @kernel(parallel=True)

@@ -24,7 +24,8 @@ from numba.core import event, sigutils
 from numba.core.ccallback import CFunc
 from numba.core.registry import CPUDispatcher
 
-from .cache import set_cache
+from . import ahead
+from .cache import cache_folder, set_cache
 
 njit: Any = numba.njit
 OPTIONS: dict[str, Any] = {
@@ -157,6 +158,8 @@ class Compiling(event.Listener):
 
     def on_start(self, event: Any) -> None:
         if self.depth == 0:
+            if self.kernels == 0:
+                ahead.begin(cache_folder())
             self.tell()
             self.began = time.perf_counter()
         self.depth += 1

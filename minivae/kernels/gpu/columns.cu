@@ -1,4 +1,4 @@
-// Reductions down the columns of a matrix (rows, columns): bias gradients, and batch norm.
+// Reductions down the columns of a matrix (rows, columns): batch norm.
 //
 //                columns                  A block is width x height threads, 256 in all; width = 32, or less for fewer columns.
 //           +------+------+--+            It owns `width` columns of one part, `span` rows; thread (tx, ty) adds up rows ty,
@@ -8,6 +8,7 @@
 //           +------+------+--+
 //                                         The parts' sums are left in memory, and `add_parts` adds them in order.
 #include "common.cu"
+#include "join.cu"
 
 #define OWN(column, first, last)                                                   \
     long long column = (long long)blockIdx.x * blockDim.x + threadIdx.x;            \
@@ -15,48 +16,13 @@
     long long last = blockIdx.y * span + span < rows ? blockIdx.y * span + span : rows; \
     if (column >= columns) last = 0;
 
-// The sum over threadIdx.y, for the threads with threadIdx.y == 0; others get what they added up themselves, so that nobody reads a
-// neighbour's number after the last barrier.  All threads of the block must call it; `all` may serve again.
-__device__ __forceinline__ float column_sum(float value, float* all) {
-    int own = threadIdx.y * blockDim.x + threadIdx.x;
-    all[own] = value;
-    __syncthreads();
-    for (int half = blockDim.y / 2; half > 0; half /= 2) {
-        if (threadIdx.y < half) all[own] += all[own + half * blockDim.x];
-        __syncthreads();
-    }
-    return all[own];
-}
-
-// y[i] = act(sum over parts of partial[part][i] + bias[column of i]):  the end of everything that was cut into parts
-extern "C" __global__ void add_parts(const float* partial, const float* bias, float* y, long long parts, long long n, long long columns,
-                                     int activation) {
+// y[i] = sum over parts of partial[part][i]
+extern "C" __global__ void add_parts(const float* partial, float* y, long long parts, long long n) {
     EACH(i, n) {
-        float sum = bias ? bias[i % columns] : 0;
+        float sum = 0;
         for (long long part = 0; part < parts; ++part) sum += partial[part * n + i];
-        y[i] = activated(sum, activation);
+        y[i] = sum;
     }
-}
-
-// gs = g act'(y), without a bias to serve
-extern "C" __global__ void activation_gradient(const float* g, const float* y, float* gs, long long n, int activation) {
-    EACH(i, n) gs[i] = activation_slope(g[i], y[i], activation);
-}
-
-// gs = g act'(y), and its column sums, in one pass; with no activation gs would be g, and is not written
-extern "C" __global__ void bias_gradient(const float* g, const float* y, float* gs, float* partial, long long rows, long long columns,
-                                         long long span, int activation) {
-    __shared__ float all[256];
-    OWN(column, first, last)
-    float sum = 0;
-    for (long long row = first; row < last; row += blockDim.y) {
-        long long i = row * columns + column;
-        float slope = activation ? activation_slope(g[i], y[i], activation) : g[i];
-        if (activation) gs[i] = slope;
-        sum += slope;
-    }
-    sum = column_sum(sum, all);
-    if (threadIdx.y == 0 && column < columns) partial[blockIdx.y * columns + column] = sum;
 }
 
 // Mean and sum of squared deviations of n numbers, and of two such sets together (Chan, Golub and LeVeque 1983, eq. 2.1): sums of squares
@@ -124,8 +90,8 @@ extern "C" __global__ void batch_norm_sums(const float* gy, const float* x, cons
         sum += gy[i];
         product += gy[i] * ((x[i] - mean[column]) * inverse[column]);
     }
-    sum = column_sum(sum, all);
-    product = column_sum(product, all);
+    sum = column_sum(sum, all, blockDim.x);
+    product = column_sum(product, all, blockDim.x);
     if (threadIdx.y == 0 && column < columns) {
         partial[blockIdx.y * 2 * columns + column] = sum;
         partial[blockIdx.y * 2 * columns + columns + column] = product;

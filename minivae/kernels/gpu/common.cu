@@ -73,3 +73,17 @@ __device__ __forceinline__ float activation_slope(float g, float y, int activati
     if (activation == SIGMOID) return g * y * (1 - y);
     return g;
 }
+
+// The activation that a gradient g passes before it is used: each number of y lies so far from that of g.  0: none.
+struct Slope {
+    long long to_y;
+    int activation;
+};
+
+__device__ __forceinline__ Slope slope_of(const float* g, const float* y, int activation) {
+    return {activation ? y - g : 0, activation};
+}
+
+__device__ __forceinline__ float passed(const float* g, const Slope& slope) {
+    return slope.activation ? activation_slope(__ldg(g), __ldg(g + slope.to_y), slope.activation) : __ldg(g);
+}

@@ -11,8 +11,10 @@
 //
 //     h + top    0 1 2 3 4 5 ...       phase 0: even pixels meet kh = 0, 2       phase 1: odd pixels meet kh = 1, 3
 //
-// Grid: x tiles down, y tiles across, z parts of K (forward, weights) or phases (input).
+// Grid: x tiles down, y tiles across, z parts of K (forward) or phases (input).  The weight adjoint has its parts beside each other, tile
+// after tile, and behind them the blocks of the bias's gradient.  A gradient passes its activation while it is read (`passes`, `value`).
 #include "tile.cu"
+#include "bias.cu"
 
 // n / d for 0 <= n < 2^31 by a product: floor((n + 1) m / 2^(32 + shift)), m = floor(2^(32 + shift) / d), shift = floor(log2 d)
 // (A. Robison, "N-bit unsigned division via N-bit multiply-add", 2005): GPUs have no instruction that divides integers.
@@ -64,6 +66,7 @@ struct Windows {
     typedef Tap Inner;
     Geometry s;
     const float* x;
+    Slope slope = {0, 0};
 
     __device__ __forceinline__ Outer outer(int pixel) const {
         return pixel < s.N * s.OH * s.OW ? window_of(s, x, pixel) : Place{x, NOWHERE, 0};
@@ -79,6 +82,7 @@ struct WindowsSwapped {
     typedef Place Inner;
     Geometry s;
     const float* x;
+    Slope slope = {0, 0};
 
     __device__ __forceinline__ Outer outer(int tap) const { return tap < s.KH * s.KW * s.C ? tap_of(s, tap) : Tap{0, NOWHERE, 0}; }
     __device__ __forceinline__ Inner inner(int pixel) const { return window_of(s, x, pixel); }
@@ -93,6 +97,7 @@ struct Columns {
     typedef const float* Inner;
     const float* data;
     int count;
+    Slope slope = {0, 0};
 
     __device__ __forceinline__ Outer outer(int j) const { return j; }
     __device__ __forceinline__ Inner inner(int k) const { return data + (long long)k * count; }
@@ -131,6 +136,7 @@ struct Outputs {
     Geometry s;
     Phase p;
     const float* y;
+    Slope slope = {0, 0};
 
     __device__ __forceinline__ Outer outer(int pixel) const {
         bool there = pixel < s.N * p.rows * p.columns;
@@ -155,6 +161,7 @@ struct WeightsOfPhase {
     Geometry s;
     Phase p;
     const float* w;
+    Slope slope = {0, 0};
 
     __device__ __forceinline__ Outer outer(int c) const { return c; }
     __device__ __forceinline__ Inner inner(int k) const {
@@ -184,32 +191,50 @@ struct ResultOfPhase {
 // Weights, 256 taps by 16 channels: without the 1, ptxas keeps to the registers of three blocks and spills
 #define CONV(ROWS, COLUMNS)                                                                                                               \
     extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_forward)(                                                    \
-        const float* x, const float* w, const float* bias, float* y, Geometry geometry, int span, int activation) {                       \
+        const float* x, const float* x_value, const float* w, const float* bias, float* y, float* partial, unsigned int* arrived,         \
+        Geometry geometry, int span, int passes, int activation) {                                                                        \
         PANELS(ROWS, COLUMNS);                                                                                                            \
         int M = geometry.N * geometry.OH * geometry.OW, K = geometry.KH * geometry.KW * geometry.C;                                       \
-        Result result = {y + (long long)blockIdx.z * M * geometry.O, bias, M, geometry.O, activation};                                    \
-        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                   \
-        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, w), Windows{geometry, x}, Columns{w, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, of_a, of_b); \
+        Slope slope = slope_of(x, x_value, passes);                                                                                       \
+        Result result = {y, bias, M, geometry.O, activation};                                                                             \
+        Parts parts = parts_of<ROWS, COLUMNS>(partial, arrived, blockIdx.y * gridDim.x + blockIdx.x, gridDim.z);                          \
+        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, w, slope), Windows{geometry, x, slope},                  \
+                                Columns{w, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, K, span, parts, blockIdx.z,      \
+                                of_a, of_b);                                                                                              \
     }                                                                                                                                     \
                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(256, COLUMNS == 16 ? 1 : 2)                                                              \
-        KERNEL(conv##COLUMNS##_weights)(const float* x, const float* g, float* gw, Geometry geometry, int span) {                         \
+    extern "C" __global__ void __launch_bounds__(256, COLUMNS == 16 ? 1 : 2) KERNEL(conv##COLUMNS##_weights)(                             \
+        const float* x, const float* g, const float* value, float* gw, float* gb, float* partial, unsigned int* arrived,                  \
+        Geometry geometry, int span, int span_b, int blocks, int swapped, int activation) {                                               \
         PANELS(ROWS, COLUMNS);                                                                                                            \
-        int M = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW;                                       \
-        Result result = {gw + (long long)blockIdx.z * M * geometry.O, nullptr, M, geometry.O, 0};                                         \
-        int k0 = blockIdx.z * span, k1 = K - k0 < span ? K : k0 + span;                                                                   \
-        multiply<ROWS, COLUMNS>((geometry.C | geometry.O) % 4 == 0 && aligned(x, g), WindowsSwapped{geometry, x}, Columns{g, geometry.O}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, k0, k1, \
-                       of_a, of_b);                                                                                                       \
+        int M = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW, block = blockIdx.x;                   \
+        int parts = K > span ? (K + span - 1) / span : 1, tile = block / parts, down = (M + ROWS - 1) / ROWS;                             \
+        Slope of_x = slope_of(x, value, swapped ? activation : 0), of_g = slope_of(g, value, swapped ? 0 : activation);                   \
+        if (block < blocks) {                                                                                                             \
+            Result result = {gw, nullptr, M, geometry.O, 0};                                                                              \
+            bool quads = (geometry.C | geometry.O) % 4 == 0 && aligned(x, g, of_x) && aligned(x, g, of_g);                                \
+            multiply<ROWS, COLUMNS>(quads, WindowsSwapped{geometry, x, of_x}, Columns{g, geometry.O, of_g}, result, tile % down * ROWS,   \
+                                    tile / down * COLUMNS, K, span, parts_of<ROWS, COLUMNS>(partial, arrived, tile, parts),               \
+                                    block % parts, of_a, of_b);                                                                           \
+        } else {                                                                                                                          \
+            partial += parts > 1 ? (long long)blocks * ROWS * COLUMNS : 0;                                                                \
+            bias_gradient(swapped ? x : g, swapped ? of_x : of_g, gb, swapped ? (long long)geometry.N * geometry.H * geometry.W : K,      \
+                          swapped ? geometry.C : geometry.O, span_b, partial, arrived + BLOCKS, block - blocks, &of_a[0].number[0][0]);   \
+        }                                                                                                                                 \
     }                                                                                                                                     \
                                                                                                                                           \
     extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_input)(                                                      \
-        const float* g, const float* w, const float* bias, float* gx, Geometry geometry, int activation) {                                \
+        const float* g, const float* value, const float* w, const float* bias, float* gx, Geometry geometry, int passes,                  \
+        int activation) {                                                                                                                 \
         PANELS(ROWS, COLUMNS);                                                                                                            \
         Phase phase = phase_of(geometry, blockIdx.z);                                                                                     \
         if ((int)blockIdx.x * ROWS >= geometry.N * phase.rows * phase.columns) return; /* phases differ by a row or a column */           \
         ResultOfPhase result = {geometry, phase, gx, bias, activation};                                                                   \
-        multiply<ROWS, COLUMNS>(geometry.O % 4 == 0 && aligned(g, w), Outputs{geometry, phase, g}, WeightsOfPhase{geometry, phase, w}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, \
-                       0, phase.QH * phase.QW * geometry.O, of_a, of_b);                                                                  \
+        int K = phase.QH * phase.QW * geometry.O;                                                                                         \
+        Slope slope = slope_of(g, value, passes);                                                                                         \
+        multiply<ROWS, COLUMNS>(geometry.O % 4 == 0 && aligned(g, w, slope), Outputs{geometry, phase, g, slope},                          \
+                                WeightsOfPhase{geometry, phase, w}, result, blockIdx.x * ROWS, blockIdx.y * COLUMNS, K, K,                \
+                                Parts{nullptr, nullptr, 1}, 0, of_a, of_b);                                                               \
     }
 
 CONV(64, 64)

@@ -1,7 +1,8 @@
-"""Convolution, its transpose and their gradients on the GPU.  Equations: minivae/ops/conv.py; kernels: conv.cu, columns.cu."""
+"""Convolution, its transpose and their gradients on the GPU.  Equations: minivae/ops/conv.py; kernels: conv.cu."""
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,8 @@ from ...backend import PRECISIONS, Array, precision
 from ...errors import ShapeError
 from ..checks import Padding, Pair, activation_code, check_conv, output_size, transposed_size
 from .arrays import plain
-from .dense import cut
-from .launcher import Kernel, divide_up, empty
-from .normalization import activation_and_bias_gradient, add_parts
+from .dense import cut, workspace
+from .launcher import Kernel, arrived, bias_parts, bias_span, divide_up, empty, shared
 
 FIELDS = ("N", "H", "W", "C", "OH", "OW", "O", "KH", "KW", "sh", "sw", "top", "left")
 DIVISORS = ("by_C", "by_KW", "by_OH", "by_OW", "by_O", "by_narrow", "by_wide")
@@ -33,6 +33,10 @@ class Geometry:
         narrow = max(KW // stride[1], 1)
         divisors = [divisor(d) for d in (C, KW, OH, OW, O, narrow, narrow + 1)]
         self.record = np.array([(N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0], *divisors)], RECORD)
+
+    def biased(self, swapped: int) -> tuple[int, int]:
+        """Pixels and channels of y, or of x if swapped: of the one that a bias was added to."""
+        return (math.prod(self.x_shape[:3]), self.C) if swapped else (self.outputs, self.O)
 
 
 def divisor(d: int) -> tuple[int, int]:
@@ -60,7 +64,7 @@ def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kerne
         (columns, precision): Kernel(
             f"conv{columns}_{role}_{precision}",
             "conv.cu",
-            arguments,
+            arguments.replace("ROWS", str(rows)).replace("COLUMNS", str(columns)),
             grid.replace("ROWS", str(rows)).replace("COLUMNS", str(columns)),
             defines=(precision.upper(),),
             structures={"Geometry": RECORD},
@@ -72,51 +76,58 @@ def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kerne
 
 FORWARD = kernels(
     "forward",
-    "float32[geometry.x] x, float32[geometry.w] w, float32?[geometry.O] bias, "
-    "float32[max(1, divide_up(geometry.taps, span)) * geometry.y] y, Geometry geometry, int32 span, int32 activation",
+    "float32[geometry.x] x, float32?[geometry.x] x_value, float32[geometry.w] w, float32?[geometry.O] bias, float32[geometry.y] y, "
+    "float32?[shared(divide_up(geometry.outputs, ROWS) * divide_up(geometry.O, COLUMNS) * divide_up(geometry.taps, span), "
+    "divide_up(geometry.taps, span), ROWS * COLUMNS)] partial, uint32[ARRIVALS] arrived, Geometry geometry, int32 span, int32 passes, "
+    "int32 activation",
     "(divide_up(geometry.outputs, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.taps, span)))",
 )
 WEIGHTS = kernels(
     "weights",
-    "float32[geometry.x] x, float32[geometry.y] g, float32[max(1, divide_up(geometry.outputs, span)) * geometry.w] gw, Geometry geometry, "
-    "int32 span",
-    "(divide_up(geometry.taps, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.outputs, span)))",
+    "float32[geometry.x] x, float32[geometry.y] g, float32?[geometry.x if swapped else geometry.y] value, float32?[geometry.w] gw, "
+    "float32?[geometry.C if swapped else geometry.O] gb, float32?[shared(blocks, divide_up(geometry.outputs, span), ROWS * COLUMNS) + "
+    "bias_parts(*geometry.biased(swapped), span_b)] partial, uint32[ARRIVALS] arrived, Geometry geometry, int32 span, int32 span_b, "
+    "int32 blocks, int32 swapped, int32 activation",
+    "(blocks + (bias_blocks(*geometry.biased(swapped), span_b) if gb is not None else 0),)",
 )
 INPUT = kernels(
     "input",
-    "float32[geometry.y] g, float32[geometry.w] w, float32?[geometry.C] bias, float32[geometry.x] gx, Geometry geometry, int32 activation",
+    "float32[geometry.y] g, float32?[geometry.y] value, float32[geometry.w] w, float32?[geometry.C] bias, float32[geometry.x] gx, "
+    "Geometry geometry, int32 passes, int32 activation",
     "(divide_up(geometry.pixels, ROWS), divide_up(geometry.C, COLUMNS), geometry.phases)",
 )
+Passed = tuple[Array, int] | None  # of a gradient: y and the activation that it has to pass
 
 
-def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
+def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0, passed: Passed = None) -> Array:
     """act(correlate(x, w) + b).   (N, H, W, C), (KH, KW, C, O), (O,) -> (N, OH, OW, O)"""
     columns = columns_of(s.O)
-    parts, span = cut(divide_up(s.outputs, ROWS[columns]) * divide_up(s.O, columns), s.taps)
-    kernel = FORWARD[columns, precision()]
-    if parts == 1:
-        y = empty(s.y_shape)
-        kernel(x, w, b, y, s, span, activation)
-        return y
-    partial = empty((parts, *s.y_shape))
-    kernel(x, w, None, partial, s, span, 0)
-    return add_parts(partial, parts, s.y_shape, b, activation)
+    tiles = divide_up(s.outputs, ROWS[columns]) * divide_up(s.O, columns)
+    parts, span = cut(tiles, s.taps)
+    y, partial, (value, passes) = empty(s.y_shape), workspace(tiles, parts, ROWS[columns] * columns), passed or (None, 0)
+    FORWARD[columns, precision()](x, value, w, b, y, partial, arrived(), s, span, passes, activation)
+    return y
 
 
-def weight_adjoint(s: Geometry, x: Array, y: Array) -> Array:
-    """w of <correlate(x, w), y>.   (N, H, W, C), (N, OH, OW, O) -> (KH, KW, C, O)"""
-    columns = columns_of(s.O)
-    parts, span = cut(divide_up(s.taps, ROWS[columns]) * divide_up(s.O, columns), s.outputs)
-    partial = empty((parts, *s.w_shape))
-    WEIGHTS[columns, precision()](x, y, partial, s, span)
-    return add_parts(partial, parts, s.w_shape)
-
-
-def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0) -> Array:
+def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0, passed: Passed = None) -> Array:
     """act(x of <correlate(x, w), y> + b).   (N, OH, OW, O), (KH, KW, C, O), (C,) -> (N, H, W, C)"""
-    x = empty(s.x_shape)
-    INPUT[columns_of(s.C), precision()](y, w, b, x, s, activation)
+    x, (value, passes) = empty(s.x_shape), passed or (None, 0)
+    INPUT[columns_of(s.C), precision()](y, value, w, b, x, s, passes, activation)
     return x
+
+
+def weight_adjoint(s: Geometry, x: Array, y: Array, swapped: bool, passed: Passed, needs: Sequence[bool]) -> list[Array | None]:
+    """w of <correlate(x, w), y>, and the sum over all pixels of y, or of x if swapped: the one that is a gradient.
+    (N, H, W, C), (N, OH, OW, O) -> (KH, KW, C, O), (O,) or (C,)"""
+    columns = columns_of(s.O)
+    tiles, (pixels, channels) = divide_up(s.taps, ROWS[columns]) * divide_up(s.O, columns), s.biased(swapped)
+    (parts, span), span_b = cut(tiles, s.outputs), bias_span(pixels, channels)
+    gw, blocks = (empty(s.w_shape), tiles * parts) if needs[1] else (None, 0)
+    gb = empty((channels,)) if len(needs) > 2 and needs[2] else None
+    size, (value, activation) = shared(blocks, parts, ROWS[columns] * columns) + bias_parts(pixels, channels, span_b), passed or (None, 0)
+    partial = empty((size,)) if size else None
+    WEIGHTS[columns, precision()](x, y, value, gw, gb, partial, arrived(), s, span, span_b, blocks, int(swapped), activation)
+    return [gw, gb]
 
 
 def conv2d_forward(
@@ -131,10 +142,9 @@ def conv2d_forward(
 
 
 def conv2d_vjp(g: Array, s: Geometry, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
-    g, gb = activation_and_bias_gradient(g, y, activation, len(needs) > 2 and needs[2])
-    gx = input_adjoint(s, g, w) if needs[0] else None
-    gw = weight_adjoint(s, x, g) if needs[1] else None
-    return gx, gw, gb
+    g, passed = plain(g), (y, activation) if activation else None
+    gx = input_adjoint(s, g, w, passed=passed) if needs[0] else None
+    return gx, *weight_adjoint(s, x, g, False, passed, needs)
 
 
 def conv_transpose2d_forward(
@@ -149,10 +159,9 @@ def conv_transpose2d_forward(
 
 
 def conv_transpose2d_vjp(g: Array, s: Geometry, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
-    g, gb = activation_and_bias_gradient(g, y, activation, len(needs) > 2 and needs[2])
-    gx = correlate(s, g, w) if needs[0] else None
-    gw = weight_adjoint(s, g, x) if needs[1] else None
-    return gx, gw, gb
+    g, passed = plain(g), (y, activation) if activation else None
+    gx = correlate(s, g, w, passed=passed) if needs[0] else None
+    return gx, *weight_adjoint(s, g, x, True, passed, needs)
 
 
 conv2d = (conv2d_forward, conv2d_vjp)

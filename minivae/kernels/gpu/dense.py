@@ -1,12 +1,11 @@
-"""Matrix products and the dense layer on the GPU.  Equations: minivae/ops/dense.py; kernels: gemm.cu, columns.cu."""
+"""Matrix products and the dense layer on the GPU.  Equations: minivae/ops/dense.py; kernels: gemm.cu."""
 
 import math
 
 from ...backend import PRECISIONS, Array, precision
 from ..checks import activation_code, check_dense
 from .arrays import plain
-from .launcher import Kernel, divide_up, empty
-from .normalization import activation_and_bias_gradient, add_parts
+from .launcher import Kernel, arrived, bias_parts, bias_span, divide_up, empty, shared
 
 DEPTH = 16  # of tile.cu
 BLOCKS = 128  # that a product is cut into, if it can be: a round number near the processors of a large GPU, the same on every GPU
@@ -15,13 +14,29 @@ GEMMS = {
     (tile, kind, precision): Kernel(
         f"gemm{tile}_{kind}_{precision}",
         "gemm.cu",
-        "float32[M * K] a, float32[K * N] b, float32?[N] bias, float32[max(1, divide_up(K, span)) * M * N] c, int32 M, int32 N, int32 K, "
-        "int32 span, int32 activation",
+        "float32[M * K] a, float32[K * N] b, float32?[N] bias, float32[M * N] c, "
+        f"float32?[shared(divide_up(M, {tile}) * divide_up(N, {tile}) * divide_up(K, span), divide_up(K, span), {tile**2})] partial, "
+        "uint32[ARRIVALS] arrived, int32 M, int32 N, int32 K, int32 span, int32 activation",
         grid=f"(divide_up(M, {tile}), divide_up(N, {tile}), max(1, divide_up(K, span)))",
         defines=(precision.upper(),),
     )
     for tile in (64, 128)
     for kind in ("nn", "nt", "tn")
+    for precision in PRECISIONS
+}
+
+DENSE = {
+    (tile, precision): Kernel(
+        f"dense{tile}_gradients_{precision}",
+        "gemm.cu",
+        "float32[N * O] g, float32?[N * O] y, float32[N * I] x, float32[I * O] w, float32?[N * I] gx, float32?[I * O] gw, "
+        f"float32?[O] gb, float32?[shared(blocks_x, divide_up(O, span_x), {tile**2}) + shared(blocks_w, divide_up(N, span_w), {tile**2})"
+        " + bias_parts(N, O, span_b)] partial, uint32[ARRIVALS] arrived, int32 N, int32 I, int32 O, int32 span_x, int32 span_w, "
+        "int32 span_b, int32 blocks_x, int32 blocks_w, int32 activation",
+        grid="(blocks_x + blocks_w + (bias_blocks(N, O, span_b) if gb is not None else 0),)",
+        defines=(precision.upper(),),
+    )
+    for tile in (64, 128)
     for precision in PRECISIONS
 }
 
@@ -31,6 +46,11 @@ def cut(tiles: int, K: int) -> tuple[int, int]:
     parts = max(1, min(BLOCKS // max(1, tiles), K // (4 * DEPTH)))
     span = max(DEPTH, divide_up(divide_up(K, parts), DEPTH) * DEPTH)
     return max(1, divide_up(K, span)), span
+
+
+def workspace(tiles: int, parts: int, tile: int) -> Array | None:
+    """Where the parts of a sum lie until they are joined: `tile` numbers each.  None for one part."""
+    return empty((tiles * parts * tile,)) if parts > 1 else None
 
 
 def tile_of(M: int, N: int) -> int:
@@ -54,15 +74,11 @@ def gemm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = Fals
     K, M = a.shape if transpose_a else a.shape[::-1]
     N = b.shape[0] if transpose_b else b.shape[1]
     tile = tile_of(M, N)
-    parts, span = cut(divide_up(M, tile) * divide_up(N, tile), K)
-    kernel = GEMMS[tile, "nt"[transpose_a] + "nt"[transpose_b], precision()]
-    if parts == 1:
-        c = empty((M, N))
-        kernel(a, b, bias, c, M, N, K, span, activation)
-        return c
-    partial = empty((parts, M, N))
-    kernel(a, b, None, partial, M, N, K, span, 0)
-    return add_parts(partial, parts, (M, N), bias, activation)
+    tiles = divide_up(M, tile) * divide_up(N, tile)
+    parts, span = cut(tiles, K)
+    c, partial = empty((M, N)), workspace(tiles, parts, tile * tile)
+    GEMMS[tile, "nt"[transpose_a] + "nt"[transpose_b], precision()](a, b, bias, c, partial, arrived(), M, N, K, span, activation)
+    return c
 
 
 def dense_forward(x: Array, w: Array, b: Array | None = None, activation: str | None = None) -> tuple[Array, tuple]:
@@ -75,11 +91,17 @@ def dense_forward(x: Array, w: Array, b: Array | None = None, activation: str | 
 
 
 def dense_vjp(g: Array, x: Array, w: Array, y: Array, activation: int, needs: tuple[bool, ...]) -> tuple:
-    gs, gb = activation_and_bias_gradient(g, y, activation, len(needs) > 2 and needs[2])
-    n = math.prod(x.shape[:-1])  # not reshape(-1, O): where O or I is 0, it cannot tell N
-    rows = gs.reshape(n, w.shape[1])
-    gx = gemm(rows, w, transpose_b=True).reshape(x.shape) if needs[0] else None
-    gw = gemm(x.reshape(n, w.shape[0]), rows, transpose_a=True) if needs[1] else None
+    n, (inputs, outputs) = math.prod(x.shape[:-1]), w.shape
+    gx, gw = empty(x.shape) if needs[0] else None, empty(w.shape) if needs[1] else None
+    gb = empty((outputs,)) if len(needs) > 2 and needs[2] else None
+    tile = max(tile_of(n, inputs), tile_of(inputs, outputs))
+    tiles_x, tiles_w = (divide_up(m, tile) * divide_up(inputs, tile) for m in (n, outputs))
+    (parts_x, span_x), (parts_w, span_w), span_b = cut(tiles_x, outputs), cut(tiles_w, n), bias_span(n, outputs)
+    blocks_x, blocks_w = (0 if a is None else blocks for a, blocks in ((gx, tiles_x * parts_x), (gw, tiles_w * parts_w)))
+    size = shared(blocks_x, parts_x, tile**2) + shared(blocks_w, parts_w, tile**2) + bias_parts(n, outputs, span_b)
+    partial = empty((size,)) if size else None
+    arrays = plain(g), y if activation else None, plain(x), plain(w), gx, gw, gb, partial, arrived()
+    DENSE[tile, precision()](*arrays, n, inputs, outputs, span_x, span_w, span_b, blocks_x, blocks_w, activation)
     return gx, gw, gb
 
 

@@ -2,7 +2,8 @@
 //
 //     rows x columns  ->  rows        a team of threads (common.cu) strides along its row, then adds up in one order
 //     rows  ->  rows x columns        one thread a number; every number of a row takes its row's gradient
-#include "common.cu"
+#include "philox.cu"
+#include "join.cu"
 
 #define LOG_2PI 1.83787706640934548f
 
@@ -24,9 +25,83 @@ __device__ __forceinline__ float bernoulli(float l, float x, float* residual) {
     return (x - (l > 0 ? 1.0f : 0.0f)) * l - log1pf(e);
 }
 
-extern "C" __global__ void bernoulli_log_prob(const float* logits, const float* x, float* residual, float* log_prob, long long rows,
-                                              long long columns) {
+extern "C" __global__ void bernoulli_log_prob(const float* __restrict__ logits, const float* __restrict__ x, float* __restrict__ residual,
+                                              float* log_prob, long long rows, long long columns) {
     SUM_OF_ROW(log_prob, bernoulli(logits[i], x[i], residual + i))
+}
+
+// A matrix that lies in another, or whose rows serve again and again: number (row, column) is at[row % period * pitch + column]
+struct Rows {
+    const float* at;
+    long long size, period, pitch;
+
+    __device__ __forceinline__ float operator()(long long row, long long column) const {
+        return __ldg(at + row % period * pitch + column);
+    }
+};
+
+// The sum, and the largest, of `width` neighbouring threads of a warp, a power of two; each of them gets it.
+__device__ __forceinline__ float sum_of_few(float value, int width) {
+    for (int distance = width / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(EVERYONE, value, distance);
+    return value;
+}
+
+__device__ __forceinline__ float max_of_few(float value, int width) {
+    for (int distance = width / 2; distance > 0; distance /= 2) value = fmaxf(value, __shfl_xor_sync(EVERYONE, value, distance));
+    return value;
+}
+
+// loss = mean_n log k - log sum_s w,  log w = log p(x_n | z_sn) - kl_sn;  its gradients;  and the means over s of -log p and of kl.  A block a
+// row s N + n; the last one has the sums over s and n, with `width` threads for each n.  Gradients: residual, of the logits, lacks the factor
+// glikelihood of its row unless k = 1, where it is -1 / N for every row and known before.
+extern "C" __global__ void bernoulli_bound(const float* __restrict__ logits, Rows x, const float* __restrict__ kl,
+                                           float* __restrict__ residual, float* log_prob, unsigned int* arrived, float* loss,
+                                           float* reconstruction, float* divergence, float* glikelihood, float* gkl, long long samples,
+                                           long long images, long long columns) {
+    __shared__ float of_warp[WARPS], of_loss[WARPS], last;
+    long long row = blockIdx.x;
+    float sum = 0, scale = samples == 1 ? -1.0f / (float)images : 1;
+    for (long long column = threadIdx.x; column < columns; column += blockDim.x) {
+        float of_logit;
+        sum += bernoulli(logits[row * columns + column], x(row, column), &of_logit);
+        residual[row * columns + column] = scale * of_logit;
+    }
+    sum = team_sum(sum, of_warp);
+    if (threadIdx.x == 0) log_prob[row] = sum;
+    if (!last_of(arrived, gridDim.x, &last)) return;
+
+    int width = 1;
+    while (width < 32 && width < samples) width *= 2;
+    float all = 0;
+    for (long long first = 0; first < images; first += blockDim.x / width) {
+        long long n = first + threadIdx.x / width;
+        float likelihoods = 0, divergences = 0, largest = -infinity(), total = 0;
+        int lane = n < images ? threadIdx.x % width : samples;
+        for (long long s = lane; s < samples; s += width) {
+            float of_likelihood = __ldcg(log_prob + s * images + n), of_kl = kl[s * images + n];
+            likelihoods += of_likelihood;
+            divergences += of_kl;
+            largest = fmaxf(largest, of_likelihood - of_kl);
+        }
+        largest = max_of_few(largest, width);
+        largest = fabsf(largest) < infinity() ? largest : 0;  // -inf - -inf is NaN, and log 0 = -inf is the answer
+        for (long long s = lane; s < samples; s += width) total += expf(__ldcg(log_prob + s * images + n) - kl[s * images + n] - largest);
+        total = sum_of_few(total, width);
+        for (long long s = lane; s < samples; s += width) {
+            float share = expf(__ldcg(log_prob + s * images + n) - kl[s * images + n] - largest) / (total == 0 ? 1 : total) / (float)images;
+            glikelihood[s * images + n] = -share;
+            gkl[s * images + n] = share;
+        }
+        likelihoods = sum_of_few(likelihoods, width);
+        divergences = sum_of_few(divergences, width);
+        if (n < images && threadIdx.x % width == 0) {
+            reconstruction[n] = -(likelihoods / (float)samples);
+            divergence[n] = divergences / (float)samples;
+            all += (samples == 1 ? 0 : logf((float)samples)) - (logf(total) + largest);
+        }
+    }
+    all = team_sum(all, of_loss);
+    if (threadIdx.x == 0) loss[0] = all / (float)images;
 }
 
 // g_row * factor, once or twice: the gradient of every row sum whose slope was saved
@@ -75,26 +150,53 @@ extern "C" __global__ void gaussian_kl_standard_gradient(const float* g, const f
     }
 }
 
-// What the encoder's Gaussian is asked for in every step, in one pass: z = mean + sigma eps, and the KL of each row.
-__device__ __forceinline__ float sample(const float* mean, const float* logvar, const float* eps, float* sigma, float* z, long long i) {
-    sigma[i] = expf(logvar[i] / 2);
-    z[i] = mean[i] + sigma[i] * eps[i];
-    return kl_term(mean[i], logvar[i]);
+// What the encoder's Gaussian is asked for in every step, in one pass: z = mean + sigma eps, eps drawn on the way if it is not given, and
+// of each row its KL to N(0, I), or the estimate of it by z, log N(z; mean, sigma^2) - log N(z; 0, 1) = 1/2 sum z^2 - eps^2 - log sigma^2.
+extern "C" __global__ void sample_and_kl(Rows mean, Rows logvar, float* eps, const unsigned long long* step, unsigned long long key,
+                                         unsigned long long counter, float* sigma, float* z, float* kl, long long rows, long long columns,
+                                         int drawn, int estimate) {
+    __shared__ float of_warp[WARPS];
+    long long row = row_of_team(), pairs = (rows * columns + 1) / 2;
+    look(step, key, counter);
+    float sum = 0;
+    if (row < rows)
+        for (long long column = threadIdx.x; column < columns; column += blockDim.x) {
+            long long i = row * columns + column;
+            float m = mean(row, column), l = logvar(row, column), s = expf(l / 2);
+            if (drawn) {
+                Normals two = normal_pair(key, counter, i < pairs ? i : i - pairs, pairs);
+                eps[i] = i < pairs ? two.cosine : two.sine;
+            }
+            sigma[i] = s;
+            z[i] = m + s * eps[i];
+            sum += estimate ? (z[i] * z[i] - eps[i] * eps[i] - l) / 2 : kl_term(m, l);
+        }
+    sum = team_sum(sum, of_warp);
+    if (row < rows && threadIdx.x == 0) kl[row] = sum;
 }
 
-extern "C" __global__ void sample_and_kl(const float* mean, const float* logvar, const float* eps, float* sigma, float* z, float* kl,
-                                         long long rows, long long columns) {
-    SUM_OF_ROW(kl, sample(mean, logvar, eps, sigma, z, i))
-}
-
-extern "C" __global__ void sample_and_kl_gradient(const float* gz, const float* gkl, const float* mean, const float* logvar,
-                                                  const float* eps, const float* sigma, float* gmean, float* glogvar, long long rows,
-                                                  long long columns) {
-    EACH(i, rows * columns) {
-        float of_row = gkl[i / columns];
-        gmean[i] = gz[i] + of_row * mean[i];
-        glogvar[i] = (gz[i] * sigma[i] * eps[i] + of_row * expm1f(logvar[i])) / 2;
-    }
+// The gradients of mean and logvar, summed over the samples of each row: threads above each other share them.   gz (samples, rows, columns)
+// gmean lies in `gradient` with `pitch` from row to row, glogvar as far behind it as `second` says
+extern "C" __global__ void sample_and_kl_gradient(const float* gz, const float* gkl, Rows mean, Rows logvar, const float* eps,
+                                                  const float* sigma, const float* z, float* gradient, long long samples, long long rows,
+                                                  long long columns, long long pitch, long long second, int estimate) {
+    __shared__ float all[256];
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x, row = i / columns, column = i % columns;
+    float of_mean = 0, of_logvar = 0, of_kl = 0;
+    if (row < rows)
+        for (long long s = threadIdx.y; s < samples; s += blockDim.y) {
+            long long at = s * rows * columns + i;
+            float k = gkl[s * rows + row], g = estimate ? gz[at] + k * z[at] : gz[at];
+            of_mean += g;
+            of_logvar += g * sigma[at] * eps[at];
+            of_kl += k;
+        }
+    of_mean = column_sum(of_mean, all, blockDim.x);
+    of_logvar = column_sum(of_logvar, all, blockDim.x);
+    of_kl = column_sum(of_kl, all, blockDim.x);
+    if (threadIdx.y > 0 || row >= rows) return;
+    gradient[row * pitch + column] = estimate ? of_mean : of_mean + of_kl * mean(row, column);
+    gradient[row * pitch + column + second] = (of_logvar + (estimate ? -of_kl : of_kl * expm1f(logvar(row, column)))) / 2;
 }
 
 // log N(x; mean, sigma^2) = -1/2 sum d^2 + l + log 2 pi with d = (x - mean) / sigma

@@ -5,7 +5,10 @@
 
 template <int ROWS, int COLUMNS> struct Core {
     static constexpr int PER = ROWS * COLUMNS == 128 * 128 ? 8 : 4, ACROSS = COLUMNS / PER;  // threads
+    static constexpr int SIZE = PER * PER;
     float c[PER][PER];
+
+    __device__ __forceinline__ float* numbers() { return &c[0][0]; }
 
     __device__ __forceinline__ Core() {
         for (int i = 0; i < PER; ++i)

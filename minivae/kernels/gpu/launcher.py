@@ -10,9 +10,9 @@ device that runs the same sources on the CPU.
 A whole training step as one CUDA graph (training/graph.py).  Nothing here waits for the device, and no kernel allocates, so a step can be
 captured:
 
-1. Device memory holds what changes from step to step (step.cu): rows of `step` = (counter of a stream, optimizer steps, first image of the
+1. Device memory holds what changes from step to step (tally.cu): rows of `step` = (counter of a stream, optimizer steps, first image of the
    batch, key of the stream), uint64, and the learning rate, float32.  Kernels that draw, gather or update take `step`; a draw's `counter`
-   is then counted from the beginning of the step, a constant, and `advance` is the step's last launch.
+   is then counted from the beginning of the step, a constant, and `tally` moves them on, behind whatever draws.
 2. One eager step first: it compiles every kernel.  Eager steps launch the same kernels, so that a replay gives the same bits.
 3. Capture on a non-blocking stream, allocating from a memory pool that lives as long as the graph: a graph holds raw addresses.  Structures
    (`Gradients`, `Geometry`) travel by value with their launch, and so are part of the graph.  No upload and no reduction by
@@ -36,6 +36,7 @@ from ...errors import ShapeError, UsageError
 SOURCES = Path(__file__).parent
 TYPES = {name: np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "uint32", "uint64")}
 THREADS = 256
+ARRIVALS = 512  # blocks that may meet in one launch, see join.cu
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 
 
@@ -46,6 +47,26 @@ def divide_up(n: int, by: int) -> int:
 def spread(n: int) -> tuple[int]:
     """The grid of a kernel whose threads share out n numbers: enough to fill any GPU, and no more."""
     return (min(-(-n // THREADS), 8192),)
+
+
+def shared(blocks: int, parts: int, numbers: int) -> int:
+    """Numbers that blocks leave in memory, `numbers` each: none, where a sum is of one part."""
+    return blocks * numbers if parts > 1 else 0
+
+
+def bias_span(rows: int, columns: int) -> int:
+    """Rows that a block of bias.cu adds up.  By the shape alone, so that the bits do not depend on the GPU."""
+    height = THREADS // width(columns)
+    return max(32 * height, divide_up(rows, max(1, 256 // max(1, divide_up(columns, width(columns))))))
+
+
+def bias_blocks(rows: int, columns: int, span: int) -> int:
+    return divide_up(columns, width(columns)) * max(1, divide_up(rows, span))
+
+
+def bias_parts(rows: int, columns: int, span: int) -> int:
+    """Numbers that they leave in memory for each other."""
+    return shared(bias_blocks(rows, columns, span), divide_up(rows, span), width(columns))
 
 
 def team(columns: int) -> tuple[int, int]:
@@ -103,6 +124,10 @@ class Device:
     def address(self, x: Array) -> int:
         raise NotImplementedError
 
+    def arrived(self) -> Array:
+        """(ARRIVALS,) uint32, zero between launches: where blocks of a launch count themselves.  Launches on one stream share it."""
+        raise NotImplementedError
+
     def launch(self, function: Any, grid: tuple[int, ...], block: tuple[int, ...], values: list[Any]) -> None:
         raise NotImplementedError
 
@@ -114,6 +139,7 @@ class CupyDevice(Device):
         self.cupy = gpu()
         self.array = self.cupy.ndarray
         self.modules: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self.counters: dict[int, Array] = {}  # by stream
 
     def empty(self, shape: Any, dtype: Any) -> Array:
         try:
@@ -135,6 +161,12 @@ class CupyDevice(Device):
 
     def address(self, x: Array) -> int:
         return x.data.ptr
+
+    def arrived(self) -> Array:
+        stream = self.cupy.cuda.get_current_stream().ptr
+        if stream not in self.counters:
+            self.counters[stream] = self.cupy.zeros(ARRIVALS, np.uint32)
+        return self.counters[stream]
 
     def launch(self, function: Any, grid: tuple[int, ...], block: tuple[int, ...], values: list[Any]) -> None:
         function(grid, block, values)
@@ -266,6 +298,11 @@ def set_device(device: Device | None) -> None:
     """Send launches to this device; None: back to CuPy's."""
     global _device
     _device = device
+
+
+def arrived() -> Array:
+    """Where the blocks of a launch on the current stream count themselves: see join.cu."""
+    return (_device or current_device()).arrived()
 
 
 def empty(shape: Any, dtype: Any = np.float32) -> Array:

@@ -24,7 +24,10 @@ __device__ __forceinline__ void mma_tf32(float* c, const unsigned int* a, const 
 template <int ROWS, int COLUMNS> struct Core {
     static constexpr int WARPS_ACROSS = COLUMNS < 64 ? 1 : 2, WARPS_DOWN = 8 / WARPS_ACROSS;
     static constexpr int DOWN = ROWS / (16 * WARPS_DOWN), ACROSS = COLUMNS / (8 * WARPS_ACROSS);  // blocks of 16 x 8 that a warp owns
+    static constexpr int SIZE = DOWN * ACROSS * 4;
     float c[DOWN][ACROSS][4];
+
+    __device__ __forceinline__ float* numbers() { return &c[0][0][0]; }
 
     __device__ __forceinline__ Core() {
         for (int i = 0; i < DOWN; ++i)

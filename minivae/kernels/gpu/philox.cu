@@ -5,7 +5,7 @@
 //     position    0 ... blocks-1 | blocks ... 2 blocks-1 | ...           word p of the draw is word p / blocks
 //     is word     0 of each      | 1 of each             | ...           of block counter + p % blocks
 //
-// Where a captured step asks for it, the counter goes on from step[0] in device memory, and the key from step[3]: see step.cu.
+// Where a captured step asks for it, the counter goes on from step[0] in device memory, and the key from step[3]: see tally.cu.
 #include "common.cu"
 
 struct Words {

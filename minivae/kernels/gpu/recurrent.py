@@ -7,9 +7,8 @@ so a whole sequence can be captured.
 from ...backend import Array, xp
 from ..checks import check_gru, check_lstm
 from .arrays import plain
-from .dense import gemm
+from .dense import dense_vjp, gemm
 from .launcher import Kernel, empty
-from .normalization import activation_and_bias_gradient
 
 UNITS = "int64 n, int64 units"
 GRU_STEP = Kernel(
@@ -80,10 +79,8 @@ def gru_vjp(g: Array, x: Array, w: Array, u: Array, h: Array, gates: Array, reca
         GRU_STEP_GRADIENT(g[t], product, carry, gates[t], recall[t], h[t], ga[t], gstate[t], n * units, units)
         product = gemm(gstate[t], u, transpose_b=True)
     gh = carry if product is None else carry + product
-    gx, gw, gu, gb = weight_gradients(ga, gstate, x, h, w, u, needs)
-    sums = activation_and_bias_gradient(gstate.reshape(steps * n, 3 * units), gstate, 0, True)[1]
-    assert sums is not None
-    return gx, gh, gw, gu, gb, sums[2 * units :]
+    gx, gw, gu, gb, gc = weight_gradients(ga, gstate, x, h, w, u, needs)
+    return gx, gh, gw, gu, gb, gc[2 * units :]
 
 
 def lstm_forward(x: Array, h0: Array, c0: Array, w: Array, u: Array, b: Array) -> tuple[tuple[Array, Array], tuple]:
@@ -109,18 +106,15 @@ def lstm_vjp(g: tuple[Array, Array], x: Array, w: Array, u: Array, h: Array, c: 
     if gh is None:
         gh = empty(h.shape[1:])
         gh[...] = 0
-    gx, gw, gu, gb = weight_gradients(ga, ga, x, h, w, u, needs)
+    gx, gw, gu, gb, _ = weight_gradients(ga, ga, x, h, w, u, needs)
     return gx, gh, gc, gw, gu, gb
 
 
 def weight_gradients(ga: Array, gstate: Array, x: Array, h: Array, w: Array, u: Array, needs: tuple[bool, ...]) -> tuple:
-    """Of x, w, u and b, from those of a = x w + b and of h u.     ga, gstate (T, N, G), x (T, N, I), h (T + 1, N, H)"""
-    steps, n, width = ga.shape
-    flat = ga.reshape(steps * n, width)
-    gx = time_first(gemm(flat, w, transpose_b=True).reshape(x.shape)) if needs[0] else None  # an image at the input has no use for it
-    gw = gemm(x.reshape(steps * n, len(w)), flat, transpose_a=True)
-    gu = gemm(h[:-1].reshape(steps * n, len(u)), gstate.reshape(steps * n, width), transpose_a=True)
-    return gx, gw, gu, activation_and_bias_gradient(flat, flat, 0, True)[1]
+    """Of x, w, u, b and c, from those of a = x w + b and of h u + c.     ga, gstate (T, N, G), x (T, N, I), h (T + 1, N, H)"""
+    gx, gw, gb = dense_vjp(ga, x, w, ga, 0, (needs[0], True, True))  # an image at the input has no use for a gradient
+    _, gu, gc = dense_vjp(gstate, h[:-1], u, gstate, 0, (False, True, True))
+    return None if gx is None else time_first(gx), gw, gu, gb, gc
 
 
 gru = (gru_forward, gru_vjp)

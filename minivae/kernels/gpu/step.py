@@ -1,17 +1,18 @@
 """What a training step draws, gathers, tallies and updates: random numbers, batches from bytes on the device, measures, Adam.
 
-Kernels: philox.cu, gather.cu, tally.cu, adam.cu, step.cu.  `step` is the device's own (counter, optimizer steps, first image, key), uint64:
+Kernels: philox.cu, gather.cu, tally.cu, adam.cu.  `step` is the device's own (counter, optimizer steps, first image, key), uint64:
 launcher.py says how a captured step uses it.  `health` is 0, or NaN after a step that is not to count: then nothing moves.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ...backend import Array
 from ...errors import ShapeError
 from .arrays import plain
-from .launcher import Kernel, divide_up, empty
+from .launcher import Kernel, arrived, divide_up, empty
 
 TABLE, CHUNK = 64, 1024  # of gradients.cu
 RECORD = np.dtype(
@@ -44,36 +45,50 @@ DRAW = "uint64?[4] step, uint64 key, uint64 counter, {}[n] {}, int64 n"
 WORDS = Kernel("random_words", "philox.cu", DRAW.format("uint32", "words"), grid="spread(divide_up(n, 4))")
 UNIFORM = Kernel("random_uniform", "philox.cu", DRAW.format("float32", "uniforms"), grid="spread(divide_up(n, 4))")
 NORMAL = Kernel("random_normal", "philox.cu", DRAW.format("float32", "normals"), grid="spread(divide_up(n, 2))")
-ADVANCE = Kernel("advance", "step.cu", "uint64[3] step, float32?[1] health, uint64 blocks, uint64 batch", grid="(1,)", block="(1,)")
 GATHER = Kernel(
     "gather",
     "gather.cu",
-    "uint64?[3] step, uint8[count * pixels] images, int64[length] order, float32[rows * pixels] batch, int64 first, int64 rows, "
-    "int64 pixels, int64 count, int64 length",
+    "uint64?[3] step, uint8[count * pixels] images, int64[length] order, float32[rows * pixels] batch, int64[rows] index, int64 first, "
+    "int64 rows, int64 pixels, int64 count, int64 length",
     grid="spread(rows * pixels)",
 )
 ADAM = Kernel(
     "adam",
     "adam.cu",
-    "uint64[3] step, float32[1] rate, float32?[1] health, float32[n] p, float32[n] m, float32[n] v, Gradients gradients, float64 b1, "
-    "float64 b2, float32 eps, float32 decay, int64 n",
+    "uint64[3] step, float32[1] rate, float32?[1] health, float64?[1] squares, float32[n] p, float32[n] m, float32[n] v, "
+    "Gradients gradients, float64 clip, float64 b1, float64 b2, float32 eps, float32 decay, int64 n",
     grid="(gradients.blocks,)",
     structures={"Gradients": RECORD},
 )
-SUM_OF_SQUARES = Kernel(
-    "sum_of_squares",
-    "tally.cu",
-    "Gradients gradients, float64[n] partial, int64 first, int64 n",
-    grid="(gradients.blocks,)",
-    structures={"Gradients": RECORD},
-)
+STREAMS = 64  # of tally.cu
+MOVES = np.dtype([("blocks", np.uint64, STREAMS), ("images", np.uint64), ("count", np.int32)], align=True)
 TALLY = Kernel(
     "tally",
     "tally.cu",
-    "float32[1] loss, float32[likelihoods] log_likelihood, float32[kls] kl, float64[parts] partial, float32[4] measures, "
-    "float32[1] health, float64?[4] totals, int64 likelihoods, int64 kls, int64 parts, int64 images",
-    grid="(1,)",
+    "Gradients gradients, float64[parts] partial, uint32[ARRIVALS] arrived, float64[1] squares, float32?[1] loss, "
+    "float32?[reconstructions] reconstruction, float32?[kls] kl, float32?[4] measures, float32?[1] health, float64?[4] totals, "
+    "uint64?[4 * moves.count] rows, Moves moves, int64 reconstructions, int64 kls, int64 first, int64 parts",
+    grid="(max(gradients.blocks, 1),)",
+    structures={"Gradients": RECORD, "Moves": MOVES},
 )
+
+
+class Moves:
+    """What tally.cu calls Moves: how far each row moves on."""
+
+    def __init__(self, blocks: Sequence[int] = (), images: int = 0):
+        self.record = np.zeros(1, MOVES)
+        self.record["blocks"][0, : len(blocks)] = blocks
+        self.record["images"], self.record["count"], self.count = images, len(blocks), len(blocks)
+
+
+class Draw(NamedTuple):
+    """Normal numbers that the kernel which uses them will draw: see `normal`."""
+
+    key: int
+    counter: int
+    shape: tuple[int, ...]
+    step: Array | None
 
 
 def uniform_blocks(n: int) -> int:
@@ -107,53 +122,67 @@ def normal(key: int, counter: int, shape: tuple[int, ...], step: Array | None = 
     return out
 
 
-def advance(step: Array, blocks: int, batch: int, health: Array | None = None) -> None:
-    """The last launch of a step: `blocks` random blocks were drawn, `batch` images used, and the optimizer went one step on."""
-    ADVANCE(step, health, blocks, batch)
-
-
-def gather(images: Array, order: Array, rows: int, first: int = 0, step: Array | None = None) -> Array:
-    """images[order[first : first + rows]] / 255.   (N, H, W, C) uint8, (L,) int64 -> (rows, H, W, C) float32; past L it starts again
+def gather(images: Array, order: Array, rows: int, first: int = 0, step: Array | None = None) -> tuple[Array, Array]:
+    """index = order[first : first + rows], past L it starts again, and images[index] / 255.   (N, H, W, C) uint8, (L,) int64 ->
+    (rows, H, W, C) float32, (rows,) int64
 
     An index that is no image gives NaN: a kernel cannot raise.
     """
     if rows and not (len(order) and len(images)):
         raise ShapeError(f"gather: {rows} images of a data set of {len(images)} in an order of {len(order)}; need at least one")
-    batch = empty((rows, *images.shape[1:]))
+    batch, index = empty((rows, *images.shape[1:])), empty((rows,), np.int64)
     pixels = batch.size // rows if rows else 0
-    GATHER(step, images, order, batch, first, rows, pixels, len(images), len(order))
-    return batch
+    GATHER(step, images, order, batch, index, first, rows, pixels, len(images), len(order))
+    return batch, index
 
 
 def tables(slices: Sequence[slice], gradients: Sequence[Array]) -> Iterator[tuple[Gradients, list[Array]]]:
     """The tables of a launch each, and the arrays that must live until it: one table for every 64 tensors."""
-    for first in range(0, len(slices), TABLE):
+    for first in range(0, max(len(slices), 1), TABLE):
         parts, plains = slices[first : first + TABLE], [plain(g) for g in gradients[first : first + TABLE]]
         yield Gradients(parts, plains), plains
 
 
-def sums_of_squares(gradients: Sequence[Array]) -> Array:
-    """Float64 numbers whose sum is the square of the norm of all gradients together."""
-    slices = [slice(0, g.size) for g in gradients]
-    n = sum(divide_up(g.size, CHUNK) for g in gradients)
-    partial, first = empty((n,), np.float64), 0
-    for table, _held in tables(slices, gradients):
-        SUM_OF_SQUARES(table, partial, first, n)
-        first += table.blocks
-    return partial
+def squares(gradients: Sequence[Array]) -> Array:
+    """The square of the norm of all gradients together.   -> (1,) float64"""
+    return tallied(gradients, Moves(), 0, 0)
 
 
 def tally(
-    loss: Array, log_likelihood: Array, kl: Array, gradients: Sequence[Array], totals: Array | None = None, images: int = 0
-) -> tuple[Array, Array]:
-    """(loss, -mean log p(x | z), mean KL, norm of the gradients), and health: 0, or NaN where loss or norm is not finite.
+    loss: Array,
+    reconstruction: Array,
+    kl: Array,
+    gradients: Sequence[Array],
+    totals: Array | None = None,
+    images: int = 0,
+    rows: Array | None = None,
+    blocks: Sequence[int] = (),
+) -> tuple[Array, Array, Array]:
+    """(loss, mean reconstruction, mean KL, norm of the gradients), health, which is 0, or NaN where loss or norm is not finite, and the
+    square of the norm.
 
-    totals += images * the measures of a sound step, if totals are given.   loss (), any shapes; totals (4,) float64 -> (4,), (1,)
+    totals += images * the measures of a sound step, if totals are given; and each row of a captured step moves on by so many images, one
+    step, and its blocks of random numbers.   loss (), any shapes; totals (4,) float64, rows (R, 4) uint64 -> (4,), (1,), (1,) float64
     """
-    measures, health, partial = empty((4,)), empty((1,)), sums_of_squares(gradients)
-    loss, log_likelihood, kl = plain(loss), plain(log_likelihood), plain(kl)
-    TALLY(loss, log_likelihood, kl, partial, measures, health, totals, log_likelihood.size, kl.size, partial.size, images)
-    return measures, health
+    measures, health = empty((4,)), empty((1,))
+    loss, reconstruction, kl = plain(loss), plain(reconstruction), plain(kl)
+    moves = Moves(blocks, images)
+    return (
+        measures,
+        health,
+        tallied(gradients, moves, reconstruction.size, kl.size, loss, reconstruction, kl, measures, health, totals, rows),
+    )
+
+
+def tallied(gradients: Sequence[Array], moves: Moves, reconstructions: int, kls: int, *arrays: Array | None) -> Array:
+    slices = [slice(0, g.size) for g in gradients]
+    parts = max(1, sum(divide_up(g.size, CHUNK) for g in gradients))
+    partial, total, first = empty((parts,), np.float64), empty((1,), np.float64), 0
+    arrays = arrays or (None,) * 7
+    for table, _held in tables(slices, gradients):
+        TALLY(table, partial, arrived(), total, *arrays, moves, reconstructions, kls, first, parts)
+        first += table.blocks
+    return total
 
 
 def adam(
@@ -166,11 +195,14 @@ def adam(
     eps: float,
     weight_decay: float,
     health: Array | None = None,
+    clip: tuple[Array, float] | None = None,
 ) -> None:
-    """One step of Adam on flat (p, m, v), in place; slices[i] of them is parameter i, with gradients[i].   rate: (1,), step: (4,) uint64
+    """Step number step[1] of Adam on flat (p, m, v), in place; slices[i] of them is parameter i, with gradients[i].
 
-    The number of the step is step[1] + 1: `advance` counts it.
+    rate    (1,);  step    (4,) uint64
+    clip    the square of the gradients' norm, (1,) float64, and the largest norm that they may have: else they are scaled down to it
     """
+    total, most = clip or (None, 0.0)
     if len(slices) != len(gradients):
         raise ShapeError(f"adam: {len(gradients)} gradients for {len(slices)} parameters")
     for where, g in zip(slices, gradients, strict=True):
@@ -178,4 +210,4 @@ def adam(
             raise ShapeError(f"adam: a gradient of {g.shape} for {where.stop - where.start} parameters")
     p, m, v = flat
     for table, _held in tables(slices, gradients):
-        ADAM(step, rate, health, p, m, v, table, *betas, eps, weight_decay, p.size)
+        ADAM(step, rate, health, total, p, m, v, table, most, *betas, eps, weight_decay, p.size)

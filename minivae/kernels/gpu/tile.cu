@@ -16,12 +16,16 @@
 // it serves:
 //     outer(i)    where row i of A (column j of B) begins         inner(k)    how far k lies from there
 //     inside(outer, inner)   whether there is a number; if not, it is 0        address(outer, inner)   where it lies
-//     ALONG_K     neighbours in memory follow k, not i
+//     ALONG_K     neighbours in memory follow k, not i                slope   what a gradient passes before it is used: common.cu
 // Where sizes and addresses allow it (QUADS), four neighbours in memory are read at once: a quarter of the arithmetic, too.
+//
+// A product with few tiles would leave most of the GPU idle: its K is cut into parts, a block each, which join.cu adds up in order.
 #include "common.cu"
+#include "join.cu"
 
 #define SIDE 256   // threads of a block
 #define DEPTH 16
+#define BLOCKS 128  // of a product that is cut into parts, at most: dense.py
 
 #ifdef TF32
 #define PAD 8  // floats: with it, the 8 x 4 numbers that a warp of tensor cores reads lie in 32 banks
@@ -67,11 +71,17 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
         const typename Operand::Outer& from = outer[ALONG_K ? q : 0];
         there = there && operand.inside(from, inner);
         const float* place = operand.address(from, inner);  // __ldg: in global memory, whatever the compiler can still tell
+        const Slope slope = operand.slope;
         if (QUADS) {
             float4 four = there ? __ldg((const float4*)place) : float4{0, 0, 0, 0};
+            if (slope.activation && there) {
+                float4 y = __ldg((const float4*)(place + slope.to_y));
+                four = float4{activation_slope(four.x, y.x, slope.activation), activation_slope(four.y, y.y, slope.activation),
+                              activation_slope(four.z, y.z, slope.activation), activation_slope(four.w, y.w, slope.activation)};
+            }
             number[q][0] = four.x, number[q][AT_ONCE / 4] = four.y, number[q][AT_ONCE / 2] = four.z, number[q][AT_ONCE - 1] = four.w;
         } else {
-            number[q][0] = there ? __ldg(place) : 0;
+            number[q][0] = there ? passed(place, slope) : 0;
         }
     }
 
@@ -106,13 +116,12 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
     }
 };
 
-// The tile at (i0, j0), summed over k0 <= k < k1, into result.put(i, j, value).
-template <int ROWS, int COLUMNS, bool QUADS, class A, class B, class Result>
-__device__ __forceinline__ void multiply_by(const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1, Panel<ROWS>* of_a,
-                                         Panel<COLUMNS>* of_b) {
+// The tile at (i0, j0), summed over k0 <= k < k1, into the core.
+template <bool QUADS, int ROWS, int COLUMNS, class A, class B>
+__device__ __forceinline__ void add_up(Core<ROWS, COLUMNS>& core, const A& a, const B& b, int i0, int j0, int k0, int k1, Panel<ROWS>* of_a,
+                                       Panel<COLUMNS>* of_b) {
     Share<ROWS, A, QUADS> share_a(a, i0);
     Share<COLUMNS, B, QUADS> share_b(b, j0);
-    Core<ROWS, COLUMNS> core;
     if (k0 < k1) {
         share_a.fetch(a, k0, k1);
         share_b.fetch(b, k0, k1);
@@ -134,21 +143,32 @@ __device__ __forceinline__ void multiply_by(const A& a, const B& b, const Result
         }
         __syncthreads();
     }
-    core.put(result, i0, j0);
 }
 
+// Part `part` of the tile: a share of K, `span` deep.  The sum over the parts goes into result.put(i, j, value), from one of their blocks.
 template <int ROWS, int COLUMNS, class A, class B, class Result>
-__device__ __forceinline__ void multiply(bool quads, const A& a, const B& b, const Result& result, int i0, int j0, int k0, int k1,
-                                         Panel<ROWS>* of_a, Panel<COLUMNS>* of_b) {
+__device__ __forceinline__ void multiply(bool quads, const A& a, const B& b, const Result& result, int i0, int j0, int K, int span,
+                                         const Parts& parts, int part, Panel<ROWS>* of_a, Panel<COLUMNS>* of_b) {
+    Core<ROWS, COLUMNS> core;
+    int k0 = part * span, k1 = K - k0 < span ? K : k0 + span;
     if (quads)
-        multiply_by<ROWS, COLUMNS, true>(a, b, result, i0, j0, k0, k1, of_a, of_b);
+        add_up<true>(core, a, b, i0, j0, k0, k1, of_a, of_b);
     else
-        multiply_by<ROWS, COLUMNS, false>(a, b, result, i0, j0, k0, k1, of_a, of_b);
+        add_up<false>(core, a, b, i0, j0, k0, k1, of_a, of_b);
+    if (joined<Core<ROWS, COLUMNS>::SIZE>(core.numbers(), parts, part, &of_a[0].number[0][0])) core.put(result, i0, j0);
 }
 
-__device__ __forceinline__ bool aligned(const float* a, const float* b) { return (((unsigned long long)a | (unsigned long long)b) & 15) == 0; }
+// A tile's own parts among those of all tiles
+template <int ROWS, int COLUMNS> __device__ __forceinline__ Parts parts_of(float* partial, unsigned int* arrived, int tile, int count) {
+    return {partial + (long long)tile * count * ROWS * COLUMNS, arrived + tile * count, count};
+}
 
-// A dense result, or with several parts the sum of one of them, which add_parts (columns.cu) will finish
+// `to_y` in bytes is a multiple of 16 where both ends are
+__device__ __forceinline__ bool aligned(const float* a, const float* b, const Slope& slope = {0, 0}) {
+    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)slope.to_y * 4) & 15) == 0;
+}
+
+// A dense result
 struct Result {
     float* c;
     const float* bias;

@@ -32,6 +32,9 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
 extern "C" __attribute__((weak, visibility("hidden"))) unsigned __start_shared_memory[], __stop_shared_memory[];
 
 template <class T> static inline T __ldg(const T* place) { return *place; }
+template <class T> static inline T __ldcg(const T* place) { return *place; }
+static inline void __threadfence() {}
+static inline unsigned atomicAdd(unsigned* place, unsigned value) { unsigned before = *place; *place += value; return before; }
 static inline float __int_as_float(int bits) { float x; std::memcpy(&x, &bits, 4); return x; }
 static inline int __float_as_int(float x) { int bits; std::memcpy(&bits, &x, 4); return bits; }
 

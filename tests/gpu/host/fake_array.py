@@ -12,10 +12,10 @@ from .memory import Held, Now
 
 
 class Operation:
-    """One thing that the device does: run() now, or, captured, at every launch."""
+    """One thing that the device does: run() now, or, captured, at every launch.  node: whether the device has anything to do."""
 
-    def __init__(self, run, addresses):
-        self.run, self.held = run, [Held(address) for address in addresses if address] if Now.graph else []
+    def __init__(self, run, addresses, node=True):
+        self.run, self.held, self.node = run, [Held(address) for address in addresses if address] if Now.graph else [], node
         if Now.graph is not None:
             Now.graph.operations.append(self)
         else:
@@ -47,8 +47,8 @@ def arrays_in(tree):
     return [a for part in tree for a in arrays_in(part)] if isinstance(tree, tuple | list) else []
 
 
-def call(function, arguments, options, index=()):
-    """function on the device.  Its result is a view of an argument, or new memory."""
+def call(function, arguments, options, index=(), writes=False):
+    """function on the device.  Its result is a view of an argument, or new memory; or it writes to its first argument."""
     given = arrays_in((arguments, options))
     own = [raw(x, i in index) for i, x in enumerate(arguments)]
     named = {name: raw(x) for name, x in options.items()}
@@ -79,7 +79,8 @@ def call(function, arguments, options, index=()):
             new.append(part.view_ if is_new else None)
             if is_new:
                 memory.bytes_at(part.block.ptr, part.block.size)[...] = 0xFF
-        Operation(run, [a.data.ptr for a in (*given, *owners) if a.size])
+        made_any = any(is_new and part.size for part, is_new in zip(owners, fresh, strict=True))
+        Operation(run, [a.data.ptr for a in (*given, *owners) if a.size], node=writes or made_any)
     return made
 
 
@@ -101,7 +102,7 @@ def wrapped(value, given):
         at = value.ctypes.data if min(value.strides, default=0) >= 0 else np.lib.array_utils.byte_bounds(value)[0]
         for a in given:
             if a.block.ptr <= at < a.block.ptr + a.block.size:
-                return ndarray.of(value, a.block)
+                return ndarray.of(value, a.block, a if a.base is None else a.base)
     return filled(value)
 
 
@@ -122,7 +123,11 @@ def allocated(shape, dtype=float, order="C"):
 
 def method(name, index=()):
     def run(self, *arguments, **options):
-        return call(lambda a, *rest, **named: getattr(a, name)(*rest, **named), (self, *arguments), options, index)
+        def function(a, *rest, **named):
+            return getattr(a, name)(*rest, **named)
+
+        function.__name__ = name
+        return call(function, (self, *arguments), options, index)
 
     return run
 
@@ -134,7 +139,7 @@ def operator(ufunc, swapped=False, in_place=False):
         if ufunc is np.matmul:
             refuse_blas("matmul")
         if in_place:
-            call(lambda a, b: ufunc(a, b, out=a, casting="same_kind"), (self, other), {})
+            call(lambda a, b: ufunc(a, b, out=a, casting="same_kind"), (self, other), {}, writes=True)
             return self
         return call(ufunc, (other, self) if swapped else (self, other), {})
 
@@ -154,9 +159,9 @@ class ndarray:
     __hash__ = None
 
     @classmethod
-    def of(cls, view, block):
+    def of(cls, view, block, base=None):
         array = cls.__new__(cls)
-        array.view_, array.block = view, block
+        array.view_, array.block, array.base = view, block, base
         return array
 
     shape = property(lambda self: self.view_.shape)
@@ -193,7 +198,7 @@ class ndarray:
         return self.get().tolist()
 
     def fill(self, value):
-        call(lambda a, v: a.fill(v), (self, value), {})
+        call(lambda a, v: a.fill(v), (self, value), {}, writes=True)
 
     def astype(self, dtype, copy=True):
         if not copy and self.dtype == dtype:
@@ -207,7 +212,7 @@ class ndarray:
         def run(a, i, v):
             a[i] = v
 
-        call(run, (self, index, value), {}, (1,))
+        call(run, (self, index, value), {}, (1,), writes=True)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))

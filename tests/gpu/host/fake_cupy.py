@@ -37,7 +37,7 @@ class Function:
         return call(self.function, arguments, options)
 
     def at(self, a, index, b):
-        call(lambda a, i, b: self.function.at(a, i, b), (a, index, b), {}, (1,))
+        call(lambda a, i, b: self.function.at(a, i, b), (a, index, b), {}, (1,), writes=True)
 
 
 class Graph:
@@ -58,14 +58,19 @@ class Graph:
 
 
 class Stream:
+    entered = []
+    ptr = property(id)
+    is_capturing = staticmethod(lambda: Now.graph is not None)
+
     def __init__(self, non_blocking=False):
         self.non_blocking = non_blocking
 
     def __enter__(self):
+        Stream.entered.append(self)
         return self
 
     def __exit__(self, *_):
-        pass
+        Stream.entered.pop()
 
     def begin_capture(self):
         assert self.non_blocking
@@ -174,6 +179,7 @@ def module():
         MemoryPointer=memory.MemoryPointer,
         MemoryPool=memory.MemoryPool,
         Stream=Stream,
+        get_current_stream=lambda: Stream.entered[-1] if Stream.entered else types.SimpleNamespace(ptr=0, is_capturing=Stream.is_capturing),
         using_allocator=memory.using_allocator,
         set_pinned_memory_allocator=set_pinned_memory_allocator,
     )

@@ -1,0 +1,67 @@
+"""A second process compiles what the first will need."""
+
+import threading
+
+from minivae.cli import bench
+from minivae.kernels.cpu import ahead, cache, watch
+
+FIRST = {"_uniform", "_uniform_parallel", "_normal", "_gemm", "_correlate", "_sample_and_kl"}  # that the first process is at by then
+
+
+def kinds(work):
+    """The kernels that `work` calls, each with the types for which it was compiled."""
+    with watch.recorded() as calls:
+        work()
+    return {(k.py_func.__name__, tuple(str(k.typeof_pyval(a)) for a in arguments)) for k, arguments in calls}
+
+
+def test_it_compiles_what_the_steps_of_a_dense_and_of_a_convolutional_vae_need():
+    ready = kinds(ahead.last_first)
+    for name in ("mlp", "conv"):
+        *_, step = bench.set_up(bench.WORKLOADS[name])
+        missing = {kernel for kernel in kinds(step) - ready if kernel[0] not in FIRST | {"_address"}}
+        assert not missing, name
+
+
+def test_it_is_started_once_and_only_where_nothing_is_compiled_yet(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.delenv(ahead.SECOND, raising=False)
+
+    class Popen:
+        def __init__(self, command, **options):
+            started.append((command, options))
+
+    monkeypatch.setattr(ahead.subprocess, "Popen", Popen)
+    monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    ahead.begin(tmp_path)
+    [(command, options)] = started
+    assert command[-1] == "minivae.kernels.cpu.ahead"
+    assert ahead.SECOND in options["env"]
+    ahead.begin(None)
+    monkeypatch.setenv(ahead.SECOND, "1")
+    ahead.begin(tmp_path)  # the second process starts no third
+    monkeypatch.delenv(ahead.SECOND)
+    monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    ahead.begin(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.delenv(ahead.SECOND, raising=False)
+    monkeypatch.setattr(ahead.subprocess, "Popen", Popen)
+    (tmp_path / "gemm.nbi").touch()
+    ahead.begin(tmp_path)
+    assert len(started) == 1
+
+
+def test_who_compiles_a_kernel_holds_off_the_others(tmp_path):
+    mine, theirs = cache._claim(tmp_path / "gemm.claim"), []
+    waiting = threading.Thread(target=lambda: theirs.append(cache._claim(tmp_path / "gemm.claim")))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    mine.close()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    theirs[0].close()
+
+
+def test_a_claim_is_no_obstacle_where_nothing_can_be_written(tmp_path):
+    cache._claim(tmp_path / "nowhere" / "gemm.claim").close()
