@@ -23,7 +23,7 @@ SECTIONS = {
     "The bound": ("exact_posterior", "surgery", "iwae_table", "estimator_lab", "priors"),
     "Conditional models": ("digits_on_demand", "missing_quadrants"),
     "Disentanglement": ("beta_sweep", "sprites_beta", "disentangled", "faces"),
-    "What it is good for": ("anomaly", "restoration", "few_labels", "colour", "codebook"),
+    "What it is good for": ("anomaly", "restoration", "few_labels", "colour_digits", "colour_photos", "codebook"),
     "Compression": ("bits_back", "gray_bytes", "precisions", "jpeg_duel", "progressive"),
     "Rivals": ("gan_game", "rivals", "stacked", "ten_seeds", "pixels_diffusion"),
     "Kernels": ("peak", "matmul_steps", "conv_as_matmul"),

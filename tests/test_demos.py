@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from minivae import VAE, Stream
-from minivae.data import Faces
+from minivae.data import Faces, coloured_digits
+from minivae.distributions import mixture
 
 SHARED = {"stage", "photos"}
 DEMOS = sorted(demo for demo in (Path(__file__).parents[1] / "demos").glob("*.py") if demo.stem not in SHARED)
@@ -97,3 +98,23 @@ def test_a_claim_that_fails_ends_the_estimator_lab(tmp_path, monkeypatch):
     monkeypatch.setattr(estimators, "doubly_reparameterized", estimators.sticking_the_landing)
     with pytest.raises(SystemExit, match="does not hold: for two samples the others are"):
         run(Path(__file__).parents[1] / "demos/estimator_lab.py", tmp_path, monkeypatch)
+
+
+def draw_wrong_weights(monkeypatch):
+    """The prior's components are drawn as if their weights were at a temperature of 1.3."""
+    right = mixture.gumbel_max
+    monkeypatch.setattr(mixture, "gumbel_max", lambda logits, u: right(logits / 1.3, u))
+
+
+def swap_two_colours(monkeypatch):
+    """The training's colours 3 and 4 trade places: both classes have one of them often and one rarely."""
+    right = coloured_digits.draw_colours
+    swapped = np.array([0, 1, 2, 4, 3, 5])
+    monkeypatch.setattr(coloured_digits, "draw_colours", lambda *arguments: swapped[right(*arguments)])
+
+
+@pytest.mark.parametrize("plant", [draw_wrong_weights, swap_two_colours])
+def test_wrong_colours_end_the_demo_of_coloured_digits(plant, tmp_path, monkeypatch):
+    plant(monkeypatch)
+    with pytest.raises(SystemExit, match="does not hold: 776 draws have the table's distribution"):
+        run(Path(__file__).parents[1] / "demos/colour_digits.py", tmp_path, monkeypatch)

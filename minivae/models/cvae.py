@@ -127,4 +127,8 @@ class CVAE(VAE):
         prior = self.prior
         if type(prior) is StandardGaussian:
             return super().sample_prior(rng, n)
-        return Gaussian(ops.broadcast_to(prior.mean, (n, self.latent)), ops.broadcast_to(prior.logvar, (n, self.latent))).sample(rng)
+        (rows,) = prior.batch_shape
+        if rows not in (1, n):
+            kind = type(self).__name__
+            raise UsageError(f"{kind}: the condition is that of {rows} images, {n} codes are asked for; need as many, or 1 for all")
+        return prior.sample(rng) if rows == n else ops.reshape(prior.sample(rng, n), (n, self.latent))

@@ -62,7 +62,8 @@ def test_bad_shapes_are_told():
 
 
 def test_it_is_a_cvae_and_comes_back_from_its_description():
-    model = MixtureCVAE((3,), Stream(0), condition=2, components=4, latent=2, hidden=(4,))
+    model = MixtureCVAE((3,), Stream(0), condition=2, components=4, latent=2, hidden=(4,), prior_hidden=(7, 5))
+    assert [len(layer.b) for layer in model.prior_network.layers] == [7, 5, 4 * 5]
     known = model.condition(np.array([0, 1, 0]))
     assert known.sample_prior(Stream(0), 3).shape == (3, 2)
     assert model.condition(np.array([1])).sample_prior(Stream(0), 7).shape == (7, 2)
@@ -74,6 +75,57 @@ def test_it_is_a_cvae_and_comes_back_from_its_description():
         first = known.prior
     assert len(np.unique(first.components.mean.numpy()[0, :, 0])) == 4  # or they would stay the same for ever
     assert_array_equal(first.logits.numpy(), 0)
+
+
+def six_words(scale):
+    """An encoder that sends each of six words to a corner of its own, and a little noise: 600 codes, and the model."""
+    model = MixtureCVAE((6,), Stream(0), condition=2, components=6, latent=2, hidden=())
+    w, b = model.encoder.layers[-1].parameters()
+    corners = scale * np.stack([np.cos(np.arange(6)), np.sin(np.arange(6))], axis=1)
+    w.data[...], b.data[...] = 0, [0, 0, -1, -2]
+    w.data[:6, :2] = corners
+    word = np.arange(600) % 6
+    x = np.eye(6, dtype=np.float32)[word] * (1 + 0.01 * Stream(1).normal((600, 1)))
+    return model, x, word % 2, corners
+
+
+def test_components_start_at_codes_of_every_kind():
+    """Six clusters and six components: each has its own, for every seed; of images taken at random 6! / 6^6 = 1.5% would be so lucky."""
+    model, x, c, corners = six_words(scale=30)
+    for seed in range(20):
+        model.start_from(x, c, Stream(seed))
+        with no_grad():
+            prior = model.condition(c[:2]).prior
+        mean = prior.components.mean.numpy()
+        assert_array_equal(mean[0], mean[1])  # whatever the condition
+        nearest = np.linalg.norm(mean[0][:, None] - corners, axis=-1)
+        assert sorted(nearest.argmin(axis=1)) == list(range(6))
+        assert nearest.min(axis=1).max() < 30 * 0.05  # noise of 1%
+        assert_array_equal(prior.logits.numpy(), 0)
+        assert_allclose(prior.components.logvar.numpy(), np.broadcast_to([-1, -2], (2, 6, 2)), rtol=1e-6)
+
+
+def test_distances_count_in_standard_deviations():
+    """Where the second latent is known a thousand times as well, two clusters that differ in it alone are farther apart than all others."""
+    model, x, c, _ = six_words(scale=1)
+    w, b = model.encoder.layers[-1].parameters()
+    w.data[:6, :2] = [[0, 0], [9, 0], [18, 0], [0, 0.5], [9, 0], [18, 0]]
+    b.data[...] = [0, 0, 0, -14]
+    firsts = 0
+    for seed in range(20):
+        chosen = MixtureCVAE((6,), Stream(0), condition=2, components=2, latent=2, hidden=())
+        chosen.load_state({**chosen.state(), **{name: a for name, a in model.state().items() if name.startswith("encoder")}})
+        chosen.start_from(x, c, Stream(seed))
+        with no_grad():
+            mean = chosen.condition(c[:1]).prior.components.mean.numpy()[0]
+        firsts += (abs(mean[:, 1]) > 0.2).sum() == 1
+    assert firsts == 20
+
+
+def test_too_few_images_are_refused():
+    model, x, c, _ = six_words(scale=1)
+    with pytest.raises(UsageError, match="5 images for 6 components"):
+        model.start_from(x[:5], c[:5], Stream(0))
 
 
 def test_answers_of_two_kinds_come_as_often_as_they_should():
