@@ -96,21 +96,21 @@ def fine_tuned(at, epochs, seed):
     return supervised(EncoderClassifier.of(vae, Stream(seed)), images, at, epochs, seed), lambda x: x
 
 
-def semi(model: M2, look: Callable[[np.ndarray, int], np.ndarray], at: np.ndarray, alpha: float, epochs: int, seed: int, name: str) -> M2:
+def semi(model: M2, look: Callable[[np.ndarray, int], np.ndarray], at: np.ndarray, alpha: float, name: str, **how: Any) -> M2:
     """One image in six has a label, because those that have are repeated; in the bound they count once."""
     repeats = max(1, round(len(images) / (5 * len(at))))
     x, told = partly_labelled(images, labels, at, repeats)
-    name = f"{name}, {alpha:g}, draw {seed}"
+    name = f"{name}, {alpha:g}, draw {how['seed']}"
     file = stage.kept(asked, f"few labels {name}")
     objective = SemiSupervised(alpha, repeats)
-    how = {"batch_size": 100, "lr": 2e-3, "lr_schedule": schedule, "seed": seed}
-    stage.train(model, lambda done: (look(x, done), told), epochs, objective=objective, name=name, file=file, **how)
+    stage.train(model, lambda done: (look(x, done), told), objective=objective, name=name, file=file, lr_schedule=schedule, **how)
     return model
 
 
 def m2(at, alpha, seed):
-    model = M2(shape, Stream(seed), latent=stage.pick(asked, 10, 10, 50), hidden=(stage.pick(asked, 64, 100, 500),))
-    return semi(model, lambda x, done: x, at, alpha, stage.pick(asked, 12, 20, 22), seed, "M2"), lambda x: x
+    model = M2(shape, Stream(seed), latent=stage.pick(asked, 10, 10, 50), hidden=(stage.pick(asked, 64, 100, 300),))
+    epochs, size, lr = stage.pick(asked, (12, 100, 2e-3), (20, 100, 2e-3), (8, 50, 1e-3))
+    return semi(model, lambda x, done: x, at, alpha, "M2", epochs=epochs, batch_size=size, lr=lr, seed=seed), lambda x: x
 
 
 def m1_m2(at, alpha, seed):
@@ -120,7 +120,8 @@ def m1_m2(at, alpha, seed):
     def drawn(x: np.ndarray, done: int) -> np.ndarray:  # of an image that is repeated another one each time
         return draw_codes(vae, x, fresh.split(f"{done}"), keep)
 
-    return semi(model, drawn, at, alpha, stage.pick(asked, 12, 20, 25), seed, "M1+M2"), codes
+    epochs = stage.pick(asked, 12, 20, 25)
+    return semi(model, drawn, at, alpha, "M1+M2", epochs=epochs, batch_size=100, lr=2e-3, seed=seed), codes
 
 
 def error(found: tuple[Any, Callable[[np.ndarray], np.ndarray]], x: np.ndarray, y: np.ndarray) -> float:

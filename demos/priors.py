@@ -66,7 +66,7 @@ pseudo = (1 / (1 + np.exp(-vamp.pseudo_inputs.data[:24]))).astype(np.float32)
 parts = {
     name: images.reshape(4, -1, *digits.image_shape)
     for name, images in {
-        "pseudo-inputs": pseudo[:12],
+        "pseudo-inputs": pseudo.reshape(4, 6, -1)[:, :3],  # of the first three columns beside them
         "decoded": inference.reconstruct(vamp, pseudo),
         "drawn with N(0, I)": inference.sample(plain, root.split("draws"), 24),
         "drawn with the VampPrior": inference.sample(vamp, root.split("draws"), 24),
