@@ -73,6 +73,7 @@ NOTICED, LIVES = 0, 1  # exit codes
 usual = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.register_profile("mutation", usual, phases=[Phase.explicit, Phase.generate])  # no shrinking: that it fails is enough
 
+THERE = "there and all((isinstance(v, Tensor) for v in values[:2]))"
 KL_0 = "ops.gaussian_kl_standard(zeros, zeros, event_ndim)"
 FIRST = "data_of(getattr(self, self.parameters[0]))"
 ROWS = "rows.reshape(*a.shape[:-1], b.shape[-1])"
@@ -82,6 +83,8 @@ EQUIVALENT = {  # (function, change): why no test can notice
     ("StandardGaussian.mean", f"{ZEROS} -> -{ZEROS}"): "-0 equals 0",
     ("beta_binomial_log_prob_reference", "k * 0.0 -> 0.0"): "a zero of k's kind matters on a GPU alone",
     ("Levels.like", f"{FIRST} -> -{FIRST}"): "its kind is asked for, not its numbers",
+    ("one_kernel_serves", f"{THERE} -> -({THERE})"): "-True is as true as True",
+    ("Coupling.halves", "K - K // 2 -> -(K // 2)"): "the same place, counted from the end",
     ("product", f"{ROWS} -> -{ROWS}"): "runs on a GPU alone, where tests/gpu/test_table.py judges the op",
 }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..backend import PRECISIONS
 from ..errors import UsageError
+from ..random import Stream
 from .optimizers import SGD, Adam, AdamW, Optimizer
 from .schedules import SCHEDULES
 
@@ -35,3 +36,7 @@ class TrainingConfig:
         for name, known in (("optimizer", OPTIMIZERS), ("lr_schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}")
+
+    def stream(self, what: str, epoch: int) -> Stream:
+        """Where an epoch draws its order, its bits or its noise from."""
+        return Stream(self.seed).split(f"{what} of epoch {epoch}")

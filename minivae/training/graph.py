@@ -52,6 +52,7 @@ class DeviceEpochs:
         self.labels: Array = None  # of each image, and which of its pixels are known
         self.masks: Array = None
         self.epochs = self.cupy.zeros((), np.float32)  # what the objective takes for its progress
+        self.drawn: tuple[Any, Any] = (None, None)  # seed, epoch and number of its images, and their order
         self.within: Array = None  # 0 ... batch_size - 1
         self.made_for: Any = None  # what the graph holds addresses of, and numbers that it was made with
         self.warm = False
@@ -78,16 +79,15 @@ class DeviceEpochs:
         images: Array,
         labels: Array | None,
         masks: Array | None,
-        streams: tuple[Stream, Stream],
         sums: Any,
         progress: Callable[[int, float], None] | None,
     ) -> None:
-        """One pass, its order and bits from the streams; the sums over the images go to `sums`."""
+        """One pass; the sums over the images go to `sums`."""
         trainer, size, n = self.trainer, self.trainer.config.batch_size, len(images)
-        order, bits = streams
-        self.bits.set_state(bits.state())
-        self.upload(images, order.permutation(n), labels, masks)
-        others = trainer.second_batches(self.images, self.labels, self.masks, Stream(trainer.config.seed), trainer.epochs_done + 1)
+        number = trainer.epochs_done + 1
+        self.bits.set_state(trainer.config.stream("bits", number).state())
+        self.upload(images, self.order_of(number, n), labels, masks)
+        others = trainer.second_batches(self.images, self.labels, self.masks, number)
         totals, counted, i, steps, doubtful = np.zeros(4), 0, 0, -(-n // size), False
         while i < steps:
             whole = n // size - i  # batches of the full size to come
@@ -101,7 +101,7 @@ class DeviceEpochs:
                 loss = measures[0]
             else:
                 here, at = min(size, n - i * size), i
-                where = f"epoch {trainer.epochs_done + 1}, step {i + 1} of {steps}"
+                where = f"epoch {number}, step {i + 1} of {steps}"
 
                 def eager(at: int = at, where: str = where) -> dict[str, float]:
                     return self.eager(at, n, steps, where, next(others, None))
@@ -114,6 +114,13 @@ class DeviceEpochs:
                 progress(min(i * size, n), loss)
         if counted:
             sums.add(counted, dict(zip(NAMES, (totals / counted).tolist(), strict=True)))
+
+    def order_of(self, epoch: int, n: int) -> np.ndarray:
+        """The order of an epoch's images, drawn while the GPU was busy with the epoch before: that takes as long as a hundred steps."""
+        wanted = self.trainer.config.seed, epoch, n
+        if self.drawn[0] != wanted:
+            self.drawn = wanted, self.trainer.config.stream("order", epoch).permutation(n)
+        return self.drawn[1]
 
     def upload(self, images: Array, order: np.ndarray, labels: Array | None = None, masks: Array | None = None) -> None:
         """Bring them to the device, to where they were before if they fit, so that a graph's addresses stay true."""
@@ -237,6 +244,8 @@ class DeviceEpochs:
                     rate = optimizer.lr
                     optimizer.rate.fill(rate)
                 graph.launch()
+            if trainer.epochs_done + 1 < trainer.config.epochs:
+                self.order_of(trainer.epochs_done + 2, len(self.order))  # before anybody waits
         finally:  # also when somebody interrupts: the parameters have moved, and what counts their steps must follow
             rows = self.rows.get()  # waits for the last launch
             totals[...] = self.totals.get()

@@ -88,9 +88,8 @@ class Trainer:
         Returns means over the images: the loss of the first player and its gradient's norm, those of others by their names, and what the
         objective reports.  `progress(images done, loss)` is called after each step, on a GPU after as many as are read together."""
         number, n, size = self.epochs_done + 1, len(images), self.config.batch_size
-        root = Stream(self.config.seed)
-        self.noise.set_state(root.split(f"noise of epoch {number}").state())
-        order, bits = (root.split(f"{what} of epoch {number}") for what in ("order", "bits"))
+        stream = self.config.stream
+        self.noise.set_state(stream("noise", number).state())
         steps, sums = -(-n // size), Sums()
         for player in self.players.values():
             player.train()
@@ -99,10 +98,10 @@ class Trainer:
         with self.at_precision():
             if xp(self.optimizers[next(iter(self.players))].flat) is not np:
                 self.on_gpu = self.on_gpu or DeviceEpochs(self)
-                self.on_gpu.epoch(images, labels, masks, (order, bits), sums, progress)
+                self.on_gpu.epoch(images, labels, masks, sums, progress)
             else:
-                others = self.second_batches(images, labels, masks, root, number)
-                for i, at in enumerate(batch_indices(n, size, order)):
+                others, bits = self.second_batches(images, labels, masks, number), stream("bits", number)
+                for i, at in enumerate(batch_indices(n, size, stream("order", number))):
                     batch = self.batch(images, labels, masks, at, bits)._replace(other=next(others, None))
                     found = self.update(batch, self.pace(i, steps, n), f"epoch {number}, step {i + 1} of {steps}")
                     sums.add(len(batch.x), found)
@@ -117,10 +116,10 @@ class Trainer:
         x = binarize(x, bits) if self.config.binarize else x
         return Batch(x, None if labels is None else labels[at], None if masks is None else masks[at], at)
 
-    def second_batches(self, images: Array, labels: Array | None, masks: Array | None, root: Stream, number: int) -> Iterator[Batch]:
+    def second_batches(self, images: Array, labels: Array | None, masks: Array | None, number: int) -> Iterator[Batch]:
         """Another pass in an order of its own, for an objective that wants two batches a step."""
         if self.objective.second_batch:
-            order, bits = (root.split(f"{what} of the others of epoch {number}") for what in ("order", "bits"))
+            order, bits = (self.config.stream(f"{what} of the others", number) for what in ("order", "bits"))
             for at in batch_indices(len(images), self.config.batch_size, order):
                 yield self.batch(images, labels, masks, at, bits)
 

@@ -117,8 +117,26 @@ def test_a_gradient_may_come_by_the_reconstruction_too(monkeypatch):
     with installed(monkeypatch) as cupy:
         params = [Tensor(cupy.asarray(a)) for a in (logits, kl)]
         loss, reconstruction, divergence = bound(Bernoulli(params[0], 1), cupy.asarray(x), params[1])
+        assert loss.op.name == "bound"  # the kernel's
         total = loss * u[0] + (reconstruction * cupy.asarray(u[1])).sum()
         for g, truth in zip(gradients(total, params), exact, strict=True):
             np.testing.assert_allclose(g.get(), truth, atol=1e-5)  # about 3 in size
         (g,) = gradients(divergence.sum(), params[1:])
         np.testing.assert_allclose(g.get(), np.full((3, 4), 1 / 3), rtol=1e-6)
+
+
+def test_gradients_go_through_the_samples_and_their_kl(monkeypatch):
+    rng = np.random.default_rng(0)
+    numbers, gz, gkl = rng.normal(size=(2, 9, 5)), rng.normal(size=(4, 9, 5)), rng.normal(size=(4, 9))
+
+    def found(place, kind):
+        params = [Tensor(place(a.astype(kind))) for a in numbers]
+        z, kl = samples_and_kl(Gaussian(*params), StandardGaussian(5), Stream(3), 4)
+        return z, gradients((z * place(gz.astype(kind))).sum() + (kl * place(gkl.astype(kind))).sum(), params)
+
+    _, exact = found(np.asarray, np.float32)
+    with installed(monkeypatch) as cupy:
+        z, gs = found(cupy.asarray, np.float32)
+        assert z.op.name == "samples_and_kl"  # the kernel's
+        for g, truth in zip(gs, exact, strict=True):
+            np.testing.assert_allclose(g.get(), truth, rtol=0, atol=30 * EPS * abs(truth).max() * 4)  # sums of four samples of a few parts

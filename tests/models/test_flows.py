@@ -176,3 +176,16 @@ def test_what_does_not_fit_is_told():
             FlowVAE((4, 3, 1), Stream(0), hidden=(5,), **options)
     with pytest.raises(ShapeError, match="at least 2 numbers"):
         Coupling(link).forward(np.zeros((3, 1)))
+
+
+def test_a_planar_flow_by_hand():
+    """Rezende and Mohamed's equations 10 and 23, written out for one flow."""
+    r = np.random.default_rng(0)
+    u, w, b, z = r.normal(size=3), r.normal(size=3), r.normal(size=1), r.normal(size=(50, 3))
+    lifted = np.log1p(np.exp(w @ u)) - 1
+    u_hat = u + (lifted - w @ u) * w / (w @ w)
+    moved, log_det = Planar(u, w, b).forward(z)
+    h = np.tanh(z @ w + b)
+    # the library adds 1e-8 to |w|^2
+    np.testing.assert_allclose(moved.data, z + h[:, None] * u_hat, rtol=0, atol=1e-8 * abs(u_hat).max() * 4)
+    np.testing.assert_allclose(log_det.data, np.log(1 + (1 - h**2) * (w @ u_hat)), rtol=0, atol=1e-7)
