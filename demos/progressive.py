@@ -182,7 +182,7 @@ for label, curves, colour, mark in (("JPEG", theirs, "#d1495b", "s"), ("ours", o
 ax.set_xlabel("bits a pixel, mean of the test photos", fontsize=TEXT, color=INK)
 ax.set_ylabel("MS-SSIM", fontsize=TEXT, color=INK)
 ax.grid(color=FAINT, linewidth=0.7)
-ax.set_xlim(0, 1.25)
+ax.set_xlim(left=0)
 ax.legend(fontsize=SMALL, frameon=False, loc="lower right")
 calm(ax)
 stage.save(figure, asked.out / "progressive.png")
