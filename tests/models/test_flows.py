@@ -70,6 +70,7 @@ def test_coupling_comes_back(swapped):
 
 def test_a_flow_remembers_its_draw_and_inverts_for_others():
     flow = Flow(Gaussian(rng.normal(size=(4, K)), np.full((4, K), -1.0)), [Coupling(link), Coupling(link, True)])
+    assert flow.shape == (4, K)
     z = flow.sample(Stream(0), 3)
     assert z.shape == (3, 4, K)
     assert_allclose(flow.log_prob(z).data, flow.log_prob(z.data.copy()).data, rtol=1e-9)
