@@ -45,8 +45,7 @@ class GaussianMixture(Distribution):
         M, K = self.components.shape
         mean, logvar = data_of(self.components.mean), data_of(self.components.logvar)
         mean, logvar = (xp(mean).broadcast_to(a, (M, K)) for a in (mean, logvar))
-        u = rng.uniform(lead(n), like=mean)
-        chosen = xp(mean).minimum((u * M).astype(np.int64), M - 1)
+        chosen = (rng.uniform(lead(n), like=mean) * M).astype(np.int64)  # below M: 1 - 2^-24 times M rounds to a number below M
         noise = rng.normal((*lead(n), K), like=mean)
         return stop_gradient(mean[chosen] + xp(mean).exp(logvar[chosen] / 2) * noise)
 

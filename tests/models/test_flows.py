@@ -190,3 +190,5 @@ def test_a_planar_flow_by_hand():
     # the library adds 1e-8 to |w|^2
     np.testing.assert_allclose(moved.data, z + h[:, None] * u_hat, rtol=0, atol=1e-8 * abs(u_hat).max() * 4)
     np.testing.assert_allclose(log_det.data, np.log(1 + (1 - h**2) * (w @ u_hat)), rtol=0, atol=1e-7)
+    flow = Flow(Gaussian(z[0], np.zeros(3)), [Planar(u, w, b)])
+    np.testing.assert_array_equal(flow.mean.data, Planar(u, w, b).forward(z[0])[0].data)
