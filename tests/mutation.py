@@ -74,6 +74,7 @@ usual = settings(max_examples=30, deadline=None, derandomize=True, suppress_heal
 settings.register_profile("mutation", usual, phases=[Phase.explicit, Phase.generate])  # no shrinking: that it fails is enough
 
 SPREAD = "xp(mean).exp(logvar[chosen] / 2) * noise"
+ROW, ROW_SPREAD = "mean[rows, chosen]", "xp(mean).exp(logvar[rows, chosen] / 2) * rng.normal((*lead(n), N, K), like=mean)"
 THERE = "there and all((isinstance(v, Tensor) for v in values[:2]))"
 KL_0 = "ops.gaussian_kl_standard(zeros, zeros, event_ndim)"
 FIRST = "data_of(getattr(self, self.parameters[0]))"
@@ -87,6 +88,7 @@ EQUIVALENT = {  # (function, change): why no test can notice
     ("one_kernel_serves", f"{THERE} -> -({THERE})"): "-True is as true as True",
     ("Coupling.halves", "K - K // 2 -> -(K // 2)"): "the same place, counted from the end",
     ("GaussianMixture.sample", f"mean[chosen] + {SPREAD} -> mean[chosen] - {SPREAD}"): "the noise is as likely as its negative",
+    ("WeightedMixture.sample", f"{ROW} + {ROW_SPREAD} -> {ROW} - {ROW_SPREAD}"): "the noise is as likely as its negative",
     ("product", f"{ROWS} -> -{ROWS}"): "runs on a GPU alone, where tests/gpu/test_table.py judges the op",
 }
 
