@@ -24,7 +24,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../demos",
     "gallery_dirs": "demos",
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"(stage|photos)\.py$",
+    "ignore_pattern": r"(?<!\w)(stage|photos)\.py$",
     "within_subsection_order": "gallery.place",
     "reset_argv": "gallery.arguments",
     "image_scrapers": "gallery.figures",
