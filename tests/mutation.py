@@ -51,7 +51,7 @@ OF_FILE = {  # of distributions and objectives: what judges in the place of the 
     "levels": ["tests/test_distributions_levels.py"],
     "beta_binomial": ["tests/test_distributions_levels.py"],
     "discretized_logistic": ["tests/test_distributions_levels.py"],
-    "noisy_levels": ["tests/rivals/test_diffusion.py"],
+    "noisy_levels": ["tests/rivals/test_diffusion.py", "tests/rivals/test_pixels.py"],
     "flows": ["tests/models/test_flows.py"],
     "mixture": ["tests/models/test_vamp.py", "tests/models/test_mixture_cvae.py"],
     "bound": ["tests/test_objectives.py", "tests/proof/test_iwae_bounds.py", "tests/gpu/test_bound.py"],

@@ -183,6 +183,11 @@ def test_levels_are_a_softmax_over_all_of_them():
         p = NoisyLevels(mean, sigma, levels)
         assert_allclose(p.log_prob(k / (levels - 1)).data, np.take_along_axis(log_p, k[..., None], -1)[..., 0].sum(axis=1), atol=1e-9)
         assert_allclose(p.mean.data, (np.exp(log_p) * np.arange(levels)).sum(axis=-1) / (levels - 1), atol=1e-9)
+    far = np.array([[5.0, -3.0, 1.2]])  # a value beyond all levels tells of each of them, the farthest too
+    log_p = -0.5 * (far[..., None] - np.arange(4) / 3) ** 2
+    log_p -= np.logaddexp.reduce(log_p, axis=-1, keepdims=True)
+    for k in range(4):
+        assert_allclose(NoisyLevels(far, 1.0, 4).log_prob(np.full(far.shape, k / 3)).data, log_p[..., k].sum(axis=1), atol=1e-9)
     with pytest.raises(ShapeError, match="none of the 4 values"):
         NoisyLevels(np.zeros((1, 2)), 0.1, 4).log_prob(np.array([[0.5, 1.0]]))
     with pytest.raises(UsageError, match="sigma is 0"):
