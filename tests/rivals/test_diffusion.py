@@ -18,7 +18,7 @@ from minivae.gradcheck import frozen, gradcheck
 from minivae.models import Diffusion, level_frequencies
 from minivae.models.diffusion import Chain, scales
 from minivae.objectives import NoisePrediction, trained
-from minivae.objectives.diffusion import noisy, prior_kl, spread
+from minivae.objectives.diffusion import noisy, prior_kl, spread, terms
 from minivae.training import Trainer, TrainingConfig
 
 from .test_gan import spots
@@ -171,6 +171,20 @@ def test_times_are_spread():
     assert sorted(t.tolist()) == [1, 1, 2, 2, 3, 3, 4, 4]
     assert spread(np.zeros(1), 1, 10)[0] == 0.1
     assert_allclose(noisy(np.ones((1, 2)), np.zeros((1, 2)), np.zeros(1), 0.0, 1.0), math.sqrt(0.5), rtol=1e-9)
+
+
+def test_the_loss_is_the_sum_of_its_terms():
+    """Where the last layer still tells of the data, so that it counts."""
+    model = disturbed(Diffusion((2, 3, 1), Stream(0), hidden=(4,), levels=3, high=0.0))
+    x = np.random.default_rng(0).integers(0, 3, (5, 2, 3, 1)) / 2
+    losses, reports = NoisePrediction(layers=10).losses({"model": model}, Batch(x), Stream(5), trained(5, ("model",)))
+    found, y = terms(model, x, Stream(5), 10), 2 * x.reshape(5, -1) - 1
+    last = 0.5 * (y**2 / 2 + 0.5 - 1 - math.log(0.5)).sum(axis=1)  # a^2 = s^2 = 1/2
+    kl = 10 / 2 * np.expm1((0 - model.low) / 10) * found.squares.data + last
+    assert_allclose(reports["kl"].data, kl, rtol=1e-12)
+    assert_allclose(losses["model"].data, (kl + found.reconstruction.data).mean(), rtol=1e-12)
+    told = {"reconstruction": 1.25, "kl": 2.5}
+    assert [NoisePrediction(goal).summary(told) for goal in ("bound", "noise")] == ["= 1.25 + 2.50", "bound 3.75"]
 
 
 def test_levels_are_a_softmax_over_all_of_them():
