@@ -178,7 +178,7 @@ def rivals(options: argparse.Namespace) -> Rows:
     from gpu_kernels import floor, work_of
 
     options.restarts, options.chunk, options.gap, options.together = 1, repeated(options, 0.001, 0.1), 0.01, True
-    options.threads, options.tune_malloc = os.cpu_count() or 1, True
+    options.threads, options.tune_malloc, options.avx2 = os.cpu_count() or 1, True, False
     options.rounds = repeated(options, 2, options.rounds)
     names = options.workloads or repeated(options, ["dry-mlp"], FIVE)
     rounds, notes = passes(options)

@@ -72,7 +72,7 @@ def train(
     file      where the state is written from time to time and at the end; training goes on from the state of an equal one that is there
     """
     trainer = training.Trainer(model, training.TrainingConfig(epochs=epochs, **settings), objective)
-    told = {"model": describe(model), "objective": describe_objective(trainer.objective)}
+    told = {"model": describe(model), "objective": describe_objective(trainer.objective)} if file else {}
     if file is not None and file.exists():
         arrays, metadata = checkpoint.load(file)
         if (told | {"training": asdict(trainer.config)}).items() <= metadata.items():

@@ -89,6 +89,7 @@ EQUIVALENT = {  # (function, change): why no test can notice
     ("Coupling.halves", "K - K // 2 -> -(K // 2)"): "the same place, counted from the end",
     ("GaussianMixture.sample", f"mean[chosen] + {SPREAD} -> mean[chosen] - {SPREAD}"): "the noise is as likely as its negative",
     ("WeightedMixture.sample", f"{ROW} + {ROW_SPREAD} -> {ROW} - {ROW_SPREAD}"): "the noise is as likely as its negative",
+    ("spread", "u + module.arange(n, dtype=u.dtype) / n -> u - module.arange(n, dtype=u.dtype) / n"): "as even, the other way round",
     ("product", f"{ROWS} -> -{ROWS}"): "runs on a GPU alone, where tests/gpu/test_table.py judges the op",
 }
 

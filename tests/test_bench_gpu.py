@@ -227,7 +227,7 @@ def test_who_is_silent_for_too_long_is_stopped(module, monkeypatch, tmp_path):
     (tmp_path / "fakes.py").write_text(FAKES)
     monkeypatch.chdir(tmp_path)
     compare = module("compare")
-    worker = compare.Worker("fakes:hanging", "tiny", types.SimpleNamespace(threads=1, tune_malloc=False, deadline=1.0))
+    worker = compare.Worker("fakes:hanging", "tiny", types.SimpleNamespace(threads=1, tune_malloc=False, avx2=False, deadline=1.0))
     with pytest.raises(compare.Failed, match="no answer in 1 seconds"):
         worker.warm_up()
     assert worker.process.wait(10) < 0

@@ -145,7 +145,7 @@ def declared_in_source(file, defines=()):
     kernels = {}
     for name, arguments in re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)', text):
         kernels[name] = []
-        for argument in re.sub(r"\bconst\b", "", arguments).split(","):
+        for argument in re.sub(r"\b(const|__restrict__)\b", "", arguments).split(","):
             kind, array, own = re.fullmatch(r"\s*([\w ]+?)\s*(\*?)\s*(\w+)\s*", argument).groups()
             kernels[name].append((types.get(kind, kind), bool(array), own))
     return kernels
