@@ -8,19 +8,16 @@ import functools
 import operator
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import numba
 import numpy as np
-from numba import extending, types
 
 from ...errors import ShapeError
+from .addresses import floats
 from .elementwise import BLOCK, PARALLEL_FROM
 from .jit import kernel
 from .rows import FLOAT32
 from .vecmath import F
-
-intrinsic: Any = extending.intrinsic
 
 
 def adam(
@@ -98,13 +95,6 @@ def sum_of_squares(x: np.ndarray) -> float:
     return _sum_of_squares_parallel(x)
 
 
-@intrinsic
-def _pointer(typing, address):
-    """The float32 pointer to an address."""
-    pointer = types.CPointer(types.float32)
-    return pointer(types.int64), lambda context, builder, signature, args: builder.inttoptr(args[0], context.get_value_type(pointer))
-
-
 @kernel
 def _address(g):
     return g.ctypes.data
@@ -138,7 +128,7 @@ def _task(addresses, layout, t, p, m, v, rate, beta1, beta2, root, eps, decay):
     offset, size, first = layout[j, 0], layout[j, 1], layout[j, 2]
     start = (t - first) * BLOCK
     stop = min(start + BLOCK, size)
-    g = numba.carray(_pointer(addresses[j]), (size,))
+    g = floats(addresses[j], size)
     a, b = offset + start, offset + stop
     _update(g[start:stop], p[a:b], m[a:b], v[a:b], rate, beta1, beta2, root, eps, decay)
 

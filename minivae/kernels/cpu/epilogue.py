@@ -10,7 +10,8 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..checks import ACTIVATIONS, activation_code
-from .jit import device, inline, kernel
+from .addresses import floats
+from .jit import device, inline, kernel, shared
 from .tile import HAS_FMA, LANES, WIDTH, make_tile
 from .vecmath import sigmoid, tanh
 
@@ -80,28 +81,33 @@ def activation_gradient(g: np.ndarray, y: np.ndarray, activation: str | None) ->
     return out
 
 
-@device
-def _sum_columns(g, rows, pitch, total, one, zeros):
-    """total[j] = sum_i g[i * pitch + j], g an address: the product of a row of ones with a matrix.  len(total) is a multiple of LANES."""
-    ones_at, table = one.ctypes.data, zeros.ctypes.data
-    floor = np.float32(-np.inf)
-    for j in range(total.size):
+@shared(f"void({', '.join(['int64'] * 8)})")
+def _sum_columns(g, rows, pitch, total_at, columns, ones_at, table, most):
+    """total[j] = sum_i g[i * pitch + j], all addresses: the product of a row of ones with a matrix.  `columns` is a multiple of LANES."""
+    total, floor = floats(total_at, columns), np.float32(-np.inf)
+    for j in range(columns):
         total[j] = 0
-    for i0 in range(0, rows, zeros.size):
-        depth = min(zeros.size, rows - i0)
-        for j0 in range(0, total.size, WIDTH):
-            g_at, total_at = g + (i0 * pitch + j0) * 4, total.ctypes.data + j0 * 4
-            if total.size - j0 >= WIDTH:
-                row_wide(ones_at, table, table, depth, g_at, pitch, total_at, table, total_at, table, floor)
+    for i0 in range(0, rows, most):
+        depth = min(most, rows - i0)
+        for j0 in range(0, columns, WIDTH):
+            at, to = g + (i0 * pitch + j0) * 4, total_at + j0 * 4
+            if columns - j0 >= WIDTH:
+                row_wide(ones_at, table, table, depth, at, pitch, to, table, to, table, floor)
             else:
-                row_narrow(ones_at, table, table, depth, g_at, pitch, total_at, table, total_at, table, floor)
+                row_narrow(ones_at, table, table, depth, at, pitch, to, table, to, table, floor)
 
 
-@device
+SUMS = [_sum_columns]  # for the kernels that call sum_part
+
+
+@inline
 def sum_part(part, g, pitch, partial, one, zeros):
     parts, rows = partial.shape[0], g.size // pitch
     first, last = rows * part // parts, rows * (part + 1) // parts
-    _sum_columns(g.ctypes.data + first * pitch * 4, last - first, pitch, partial[part], one, zeros)
+    _sum_columns(
+        g.ctypes.data + first * pitch * 4, last - first, pitch, partial[part].ctypes.data, partial.shape[1],
+        one.ctypes.data, zeros.ctypes.data, zeros.size,
+    )  # fmt: skip
 
 
 @device
@@ -118,7 +124,7 @@ def add_parts(g, pitch, partial, total):
         total[c] = s
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, links=SUMS)
 def _bias_gradient(g, pitch, partial, total, one, zeros, workers):
     if workers == 1:
         for part in range(partial.shape[0]):

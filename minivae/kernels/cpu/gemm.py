@@ -12,9 +12,11 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..checks import activation_code
+from .addresses import floats, ints
 from .epilogue import (
     FLOAT32,
     ONE,
+    SUMS,
     ZEROS,
     add_parts,
     as_float32,
@@ -23,7 +25,7 @@ from .epilogue import (
     sum_part,
 )
 from .jit import device, inline, kernel, scratch, shared
-from .panels import PRODUCT, SWEEP_BUFFER, _pack, _sweep, floats, ints
+from .panels import PRODUCT, SWEEP_BUFFER, _pack, _sweep
 from .share import clear, counters, next_run, runs, take
 from .tile import LANES, ROWS, WIDTH
 
@@ -178,7 +180,7 @@ def _dense_vjp_share(x_runs, w_runs, counters, gs, x, w, gx, gw, gb, partial, pi
             part = next_run(counters, 2)
 
 
-@kernel(parallel=True, links=[_multiply])
+@kernel(parallel=True, links=[_multiply, *SUMS])
 def _dense_vjp(g, x, w, y, activation, gs, gx, gw, gb, x_runs, w_runs, counters, pitch, partial, no_bias, one, zeros, buffers, workers):
     clear(counters)
     if workers == 1:

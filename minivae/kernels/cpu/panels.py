@@ -10,11 +10,11 @@
 What a matrix, its transpose, an image and its patches have in common is told by tables of offsets: see tile.py.
 """
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 
+from .addresses import floats, ints
 from .epilogue import RELU, apply_activation
 from .jit import inline, intrinsic, shared
 from .tile import LANES, ROWS, WIDTH, tile_low, tile_narrow, tile_packing, tile_wide
@@ -76,27 +76,6 @@ def _copy_float(typing_context, source, target):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
-
-
-@intrinsic
-def _pointer(typing_context, address, like):
-    """The pointer to numbers like `like` at an address."""
-    pointer = types.CPointer(like)
-    return pointer(types.int64, like), lambda context, builder, signature, arguments: builder.inttoptr(
-        arguments[0], context.get_value_type(pointer)
-    )
-
-
-@inline
-def floats(address, n):
-    """The n float32 that lie there, as an array."""
-    return numba.carray(_pointer(address, np.float32(0)), (n,))
-
-
-@inline
-def ints(address, n):
-    """The n int64 that lie there, as an array."""
-    return numba.carray(_pointer(address, np.int64(0)), (n,))
 
 
 @inline
