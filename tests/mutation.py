@@ -90,6 +90,7 @@ EQUIVALENT = {  # (function, change): why no test can notice
     ("GaussianMixture.sample", f"mean[chosen] + {SPREAD} -> mean[chosen] - {SPREAD}"): "the noise is as likely as its negative",
     ("WeightedMixture.sample", f"{ROW} + {ROW_SPREAD} -> {ROW} - {ROW_SPREAD}"): "the noise is as likely as its negative",
     ("spread", "u + module.arange(n, dtype=u.dtype) / n -> u - module.arange(n, dtype=u.dtype) / n"): "as even, the other way round",
+    ("zeros", "xp(t).zeros_like(t) -> -xp(t).zeros_like(t)"): "-0 equals 0",
     ("product", f"{ROWS} -> -{ROWS}"): "runs on a GPU alone, where tests/gpu/test_table.py judges the op",
 }
 
