@@ -12,7 +12,7 @@ from minivae import Stream, UsageError, inference, nn, ops
 from minivae.cli import main
 from minivae.data import Batch
 from minivae.models import GAN
-from minivae.objectives import Gan, default_objective
+from minivae.objectives import Gan, default_objective, trained
 from minivae.objectives.gan import LOSSES, NORMS, PENALTIES, packed
 from minivae.runs.collapse import alarm
 from minivae.training import Trainer, TrainingConfig
@@ -265,3 +265,20 @@ def test_what_does_not_go_together_is_refused():
     }
     assert type(default_objective("gan")) is Gan
     assert default_objective("vae") == mv.objectives.Elbo()
+
+
+def test_what_counts_as_told_apart_depends_on_the_scores():
+    """Least squares aims at 1 and 0, so that 1/2 lies between; the others at both sides of 0; Wasserstein's scores have no middle."""
+
+    def shares(loss, score):
+        net = GAN((4, 4, 1), Stream(0), latent=2, hidden=(3,))
+        x = np.zeros((6, 4, 4, 1), np.float32)
+        players = {"generator": net, "critic": lambda x: mv.Tensor(np.full((len(x), 1), score, np.float32))}
+        objective = Gan(loss, "none")
+        reports = objective.losses(players, Batch(x), Stream(1), trained(6, ("critic",)))[1]
+        return tuple(float(reports[name].data) for name in ("critic_real", "critic_made"))
+
+    assert shares("least_squares", 0.75) == (1.0, 0.0)
+    assert shares("least_squares", 0.25) == (0.0, 1.0)
+    assert shares("hinge", 0.25) == (1.0, 0.0)
+    assert shares("hinge", -0.25) == (0.0, 1.0)
