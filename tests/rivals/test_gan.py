@@ -13,7 +13,7 @@ from minivae.cli import main
 from minivae.data import Batch
 from minivae.models import GAN
 from minivae.objectives import Gan, default_objective, trained
-from minivae.objectives.gan import LOSSES, NORMS, PENALTIES, packed
+from minivae.objectives.gan import LOSSES, NORMS, PENALTIES, packed, told
 from minivae.runs.collapse import alarm
 from minivae.training import Trainer, TrainingConfig
 
@@ -282,3 +282,5 @@ def test_what_counts_as_told_apart_depends_on_the_scores():
     assert shares("least_squares", 0.25) == (0.0, 1.0)
     assert shares("hinge", 0.25) == (1.0, 0.0)
     assert shares("hinge", -0.25) == (0.0, 1.0)
+    real, made = np.array([1.2, 3.0]), np.array([0.0, 2.0])
+    assert_array_equal(told(real, made, None), [0.5, 0.5])  # of Wasserstein's scores, the mean of all: 1.55

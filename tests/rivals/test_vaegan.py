@@ -9,6 +9,7 @@ from minivae import Stream, UsageError
 from minivae.data import Batch
 from minivae.models import VAE
 from minivae.objectives import VaeGan, trained
+from minivae.penalties import r1_penalty
 from minivae.training import Trainer, TrainingConfig
 
 from .test_gan import SHAPE, spots
@@ -78,6 +79,21 @@ def test_losses_by_their_definitions_in_numpy():
     assert_allclose(losses["decoder"].item(), 0.3 * apart.mean() + minus_log(again) + minus_log(fresh), rtol=1e-5)
     assert_allclose(losses["critic"].item(), minus_log(real) + minus_log(-again) + minus_log(-fresh), rtol=1e-5)
     assert_allclose(reports["features"].data, apart, rtol=1e-4)
+
+
+def test_the_critic_pays_r1_at_the_real_images_when_its_turn_says_so():
+    objective, model = VaeGan(penalty_weight=3.0, penalty_every=4), VAE(SHAPE, Stream(0), latent=2, hidden=(5,)).to(dtype=np.float64)
+    players = objective.players(model, Stream(1))
+    critic = players["critic"].to(dtype=np.float64)
+    x = Stream(2).uniform((6, *SHAPE)).astype(np.float64)
+
+    def paid(*turn):
+        return objective.losses(players, Batch(x), Stream(3), trained(6, turn))[0]["critic"].data
+
+    every = ("encoder", "decoder", "critic")
+    expected = r1_penalty(critic, x, 12.0).data
+    assert expected > 1e-6
+    assert_allclose(paid(*every, "penalty") - paid(*every), expected, rtol=1e-6)
 
 
 def test_the_penalty_comes_at_its_steps():
