@@ -102,6 +102,11 @@ def test_the_penalty_comes_at_its_steps():
     assert VaeGan(penalty_weight=0).turns() == [every]
 
 
+def test_what_an_epoch_says():
+    told = {"features": 1.25, "kl": 2.5, "critic_real": 0.75, "critic_made": 0.5}
+    assert VaeGan().summary(told) == "= 1.25 + 2.50, critic right on 0.75 of real, 0.50 of made images"
+
+
 def test_each_player_moves_by_its_own_loss_alone():
     """What the trainer steps with is the gradient of that player's loss: one more player beside it changes nothing."""
     _model, objective, players = setup()
