@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minivae import ShapeError, UsageError
+from minivae import ShapeError, Stream, Tensor, UsageError
 from minivae.distributions import (
     Bernoulli,
     Categorical,
@@ -277,3 +277,10 @@ def test_events_of_unequal_length_have_no_divergence(q, p, message):
     """Stretched to one another, they would give a number, and a wrong one."""
     with pytest.raises(ShapeError, match=message):
         kl(q, p)
+
+
+def test_a_point_is_drawn_where_it_lies():
+    a = np.arange(6.0).reshape(2, 3) + 1
+    for point in (a, Tensor(a)):
+        assert_array_equal(Delta(point).sample(Stream(0)).data, a)
+        assert_array_equal(Delta(point).sample(Stream(0), (4,)).data, np.broadcast_to(a, (4, 2, 3)))
