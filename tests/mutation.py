@@ -76,6 +76,7 @@ settings.register_profile("mutation", usual, phases=[Phase.explicit, Phase.gener
 SPREAD = "xp(mean).exp(logvar[chosen] / 2) * noise"
 ROW, ROW_SPREAD = "mean[rows, chosen]", "xp(mean).exp(logvar[rows, chosen] / 2) * rng.normal((*lead(n), N, K), like=mean)"
 ALL_ZERO = "stop_gradient(xp(data).zeros(data.shape[:data.ndim - self.event_ndim], data.real.dtype))"
+NEAREST, NEAR = "nearest[..., None]", "module.arange(-near, near + 1, dtype=mean.dtype)"
 NOTHING = "event_sum(ops.multiply(q.mean, 0.0), event_ndim)"
 THERE = "there and all((isinstance(v, Tensor) for v in values[:2]))"
 KL_0 = "ops.gaussian_kl_standard(zeros, zeros, event_ndim)"
@@ -95,6 +96,7 @@ EQUIVALENT = {  # (function, change): why no test can notice
     ("zeros", "xp(t).zeros_like(t) -> -xp(t).zeros_like(t)"): "-0 equals 0",
     ("features_and_score", "h -> -h"): "only squared differences of the features are used",
     ("Flat.log_prob", f"{ALL_ZERO} -> -{ALL_ZERO}"): "-0 equals 0",
+    ("around", f"{NEAREST} + {NEAR} -> {NEAREST} - {NEAR}"): "the same levels, the other way round",
     ("delta_flat", f"{NOTHING} -> -{NOTHING}"): "-0 equals 0",
     ("product", f"{ROWS} -> -{ROWS}"): "runs on a GPU alone, where tests/gpu/test_table.py judges the op",
 }

@@ -55,8 +55,8 @@ class NoisyLevels(Levels):
 
 def around(mean: Any, near: int, levels: int) -> Any:
     """The numbers of the levels near the mean.     (...) -> (..., 2 near + 1)"""
-    module = xp(mean)
-    nearest = module.clip(module.rint(mean * (levels - 1)), 0, levels - 1)
+    module, last = xp(mean), levels - 1
+    nearest = module.clip(module.rint(mean * last), 0, last)
     return (nearest[..., None] + module.arange(-near, near + 1, dtype=mean.dtype)).astype(mean.dtype)
 
 
