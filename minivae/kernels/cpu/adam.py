@@ -44,11 +44,10 @@ def adam(
         if flat.shape != (size,) or flat.dtype != F or not flat.flags.c_contiguous:
             raise ShapeError(f"adam: p, m, v are {p.shape}, {m.shape}, {v.shape}; need flat contiguous float32 arrays of one size")
     places = offsets if isinstance(offsets, Places) else Places(offsets)
-    copies, addresses, layout, tasks, numbers = places.of(gradients, size)
+    _copies, addresses, layout, tasks, numbers = places.of(gradients, size)
     rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
     run = _adam if numbers < PARALLEL_FROM else _adam_parallel
     run(addresses, layout, tasks, p, m, v, rate, beta1, beta2, root, eps, 1 - lr * weight_decay)
-    del copies
 
 
 class Places:
