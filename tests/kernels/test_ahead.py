@@ -25,29 +25,24 @@ def test_it_compiles_what_the_steps_of_a_dense_and_of_a_convolutional_vae_need()
 
 def test_it_is_started_once_and_only_where_nothing_is_compiled_yet(tmp_path, monkeypatch):
     started = []
-    monkeypatch.delenv(ahead.SECOND, raising=False)
 
     class Popen:
         def __init__(self, command, **options):
             started.append((command, options))
 
     monkeypatch.setattr(ahead.subprocess, "Popen", Popen)
-    monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    ahead.begin(tmp_path)
+    monkeypatch.delenv(ahead.SECOND, raising=False)
+    ahead.begin(tmp_path, 2)
     [(command, options)] = started
     assert command[-1] == "minivae.kernels.cpu.ahead"
     assert ahead.SECOND in options["env"]
-    ahead.begin(None)
+    ahead.begin(None, 2)
+    ahead.begin(tmp_path, 1)
     monkeypatch.setenv(ahead.SECOND, "1")
-    ahead.begin(tmp_path)  # the second process starts no third
+    ahead.begin(tmp_path, 2)  # the second process starts no third
     monkeypatch.delenv(ahead.SECOND)
-    monkeypatch.setattr(ahead.os, "sched_getaffinity", lambda _: {0}, raising=False)
-    ahead.begin(tmp_path)
-    monkeypatch.undo()
-    monkeypatch.delenv(ahead.SECOND, raising=False)
-    monkeypatch.setattr(ahead.subprocess, "Popen", Popen)
     (tmp_path / "gemm.nbi").touch()
-    ahead.begin(tmp_path)
+    ahead.begin(tmp_path, 2)
     assert len(started) == 1
 
 

@@ -12,11 +12,9 @@ from pathlib import Path
 SECOND = "MINIVAE_COMPILES_AHEAD"  # set in the second process, which starts no third
 
 
-def begin(folder: Path | None) -> None:
-    """Start the second process, where there is a second core for it and nothing is compiled yet."""
-    if folder is None or SECOND in os.environ or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else "12") < 2:
-        return
-    if next(folder.glob("*.nbi"), None) is None:
+def begin(folder: Path | None, threads: int) -> None:
+    """Start the second process, where a second thread may run and nothing is compiled yet."""
+    if folder is not None and threads > 1 and SECOND not in os.environ and next(folder.glob("*.nbi"), None) is None:
         root = str(Path(__file__).parents[3])
         found = os.environ | {SECOND: "1", "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
         quiet = subprocess.DEVNULL

@@ -159,7 +159,7 @@ class Compiling(event.Listener):
     def on_start(self, event: Any) -> None:
         if self.depth == 0:
             if self.kernels == 0:
-                ahead.begin(cache_folder())
+                ahead.begin(cache_folder(), threads())
             self.tell()
             self.began = time.perf_counter()
         self.depth += 1
