@@ -46,9 +46,9 @@ def contestant(replayed: bool, precision: str = "fp32") -> Callable[..., Any]:
 
         if replayed:
             trainer.epoch(bytes_of(w, x))
-            if trainer.on_gpu.graph is None:
+            if not trainer.on_gpu.graphs:
                 raise RuntimeError(f"the step is no graph: {trainer.on_gpu.why_eager}")
-            step = Step(trainer.on_gpu.graph.launch)
+            step = Step(trainer.on_gpu.graphs[0].launch)
         else:
             step = Step(lambda: trainer.step(there))
         return step, loss if precision == "fp32" else None  # TF32 is not to agree to the fifth digit

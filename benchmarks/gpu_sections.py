@@ -251,12 +251,12 @@ def nodes_of(name: str, options: argparse.Namespace) -> Rows:
     steps = repeated(options, 3, 500)
     many = cupy.asarray(np.tile((255 * x).astype(np.uint8).reshape(len(x), *w.image), (steps, 1, 1, 1)))
     trainer.epoch(many)
-    if trainer.on_gpu.graph is None:
+    if not trainer.on_gpu.graphs:
         raise RuntimeError(f"the step is no graph: {trainer.on_gpu.why_eager}")
     start = time.perf_counter()
     trainer.epoch(many)
     yield {"workload": name, "epoch_microseconds_a_step": 1e6 * (time.perf_counter() - start) / steps}
-    yield from ({"workload": name} | row for row in in_order(trainer.on_gpu.graph, cupy, repeated(options, 2, 20)))
+    yield from ({"workload": name} | row for row in in_order(trainer.on_gpu.graphs[0], cupy, repeated(options, 2, 20)))
 
 
 def costliest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:

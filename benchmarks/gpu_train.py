@@ -168,7 +168,7 @@ def of_story(story: str, kept: dict[str, Any], options: argparse.Namespace) -> I
         if changed:
             row["holds"] = None  # products of 10 bits are another training
         why = trainer.on_gpu.why_eager
-        if how != "eager" and (trainer.on_gpu.graph is None or why):
+        if how != "eager" and (not trainer.on_gpu.graphs or why):
             row |= {"holds": False, "why": f"the step is no graph: {why}"}
         yield row
     same = found["eager"] == found["graph"]

@@ -52,12 +52,17 @@ def normalized(a: Any) -> Any:
     """a / |a|, and a where that is 0."""
     module = xp(a)
     length = module.sqrt((a * a).sum())
-    return a / module.where(length == 0, np.ones((), a.dtype), length).astype(a.dtype)
+    return a / module.where(length == 0, a.dtype.type(1), length).astype(a.dtype)
+
+
+def product(matrix: Any, u: Any) -> Any:
+    """W u.  On a GPU without cuBLAS, which no graph can hold.     (M, N), (N,) -> (M,)"""
+    return matrix @ u if xp(matrix) is np else (matrix * u).sum(axis=1)
 
 
 def direction(matrix: Any, u: Any) -> Any:
     """W u / |W u|"""
-    return normalized(matrix.real @ u)
+    return normalized(product(matrix.real, u))
 
 
 def copied(u: Any) -> Any:
@@ -68,4 +73,4 @@ def copied(u: Any) -> Any:
 @effect
 def iterate(u: Any, matrix: Any) -> None:
     """One step of power iteration, in place."""
-    u[...] = normalized(matrix.T @ normalized(matrix @ u))
+    u[...] = normalized(product(matrix.T, normalized(product(matrix, u))))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import ops
+from ..backend import xp
 from ..distributions import Gaussian, kl_at
 from ..engine import constant_of, stop_gradient
 from ..errors import UsageError
@@ -62,10 +63,15 @@ class Factor(Objective):
 
 def shuffle_latents(z: Any, rng: Stream) -> Any:
     """Each column in an order of its own: from q(z), draws of the product of its marginals.     (N, K) -> (N, K)"""
-    order = constant_of(orders, rng.uniform(z.shape, like=z.data)).data
-    return z[order, np.arange(z.shape[1])]
+    return constant_of(in_order_of, z.data, rng.uniform(z.shape, like=z.data))
 
 
-def orders(u: Any) -> Any:
-    """The order of each column.     (N, K) -> integers (N, K)"""
-    return u.argsort(axis=0)
+def in_order_of(z: Any, u: Any) -> Any:
+    """Each column of z in the order that would sort the column of u.     (N, K), (N, K) -> (N, K)"""
+    module = xp(z)
+    if module is np:
+        return np.take_along_axis(z, u.argsort(axis=0, kind="stable"), axis=0)
+    place = module.arange(len(u))  # a GPU compares all pairs: a step that sorts there cannot be captured
+    equal = (u == u[:, None]) & (place < place[:, None])[:, :, None]
+    rank = ((u < u[:, None]) | equal).sum(axis=1)
+    return module.where(rank == place[:, None, None], z, z.dtype.type(0)).sum(axis=1)

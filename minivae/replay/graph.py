@@ -17,11 +17,11 @@ class Graph:
 
     rows      (STREAMS, 4) uint64 on the device: from there on its streams count, see kernels/gpu/tally.cu
     work      launches the kernels, given the graph; what it returns is kept as `results`
-    streams   that the work draws from, in the order of their rows
+    streams   that the work draws from, in the order of their rows; of several graphs that share their rows, those of all
     """
 
-    def __init__(self, cupy: Any, rows: Array, work: Callable[["Graph"], Any]):
-        self.cupy, self.rows = cupy, rows
+    def __init__(self, cupy: Any, rows: Array, work: Callable[["Graph"], Any], streams: list[Stream] | None = None):
+        self.cupy, self.rows, self.streams = cupy, rows, [] if streams is None else streams
         self.begun: dict[Stream, int] = {}  # counters where the step begins
         self.memory: list[Any] = []
         pool = cupy.cuda.MemoryPool(self.allocate)
@@ -44,7 +44,7 @@ class Graph:
             place.reset(token)
             for drawn_from, begun in self.begun.items():
                 drawn_from.counter = begun
-        self.pool, self.streams = pool, list(self.begun)
+        self.pool = pool
         self.stream = stream  # as long as it lives, no other has its number
 
     def allocate(self, size: int) -> Any:
@@ -56,10 +56,16 @@ class Graph:
     def place(self, stream: Stream) -> tuple[int, int, Array]:
         """Key and counter of a stream, from its row on."""
         begun = self.begun.setdefault(stream, stream.counter)
-        row = list(self.begun).index(stream)
+        if stream not in self.streams:
+            self.streams.append(stream)
+        row = self.streams.index(stream)
         if row >= STREAMS:
             raise UsageError(f"it draws from more than {STREAMS} streams")
         return 0, stream.counter - begun, self.rows[row]
+
+    def blocks(self) -> list[int]:
+        """How many blocks of random numbers the work has drawn so far, of each row's stream."""
+        return [stream.counter - self.begun[stream] if stream in self.begun else 0 for stream in self.streams]
 
     def launch(self) -> None:
         """Repeat the work, on the current stream."""

@@ -5,22 +5,24 @@
          '--- rows: first image        '--- rows: counter and key of a stream   '-> rows, health
 
 What changes from step to step lies in device memory (kernels/gpu/tally.cu), so that a replay moves on by itself.  A stretch of replays is
-all that the CPU sees: it writes rows and totals, launches the graph up to EVERY times, and reads both again.  Nothing in between waits.
+all that the CPU sees: it writes rows and totals, launches graphs up to EVERY times, and reads both again.  Nothing in between waits.
+Players that move at different steps have a graph for each of their turns; an optimizer of each counts its own steps.
 
-A step whose loss or gradient is not finite moves nothing, neither parameters nor rows: the replays behind it in the stretch are the same
-step again.  The CPU, which counts fewer steps than it launched, then runs that step eagerly, and so finds out which op it was.
+A step that tells of anything not finite, a loss, a report, a gradient, moves no parameters and no rows: the replays behind it in the
+stretch are the same step again.  The CPU, which counts fewer steps than it launched, then runs that step eagerly, and so finds out which
+op it was.
 
-The first step of a Trainer is eager, which compiles every kernel; the second is captured (nothing runs meanwhile), then run eagerly, and
-replayed from the same state.  Unless every bit agrees, of parameters, optimizer, running moments, streams and measures, all steps stay
+The first step of a turn is eager, which compiles every kernel; its second is captured (nothing runs meanwhile), then run eagerly, and
+replayed from the same state.  Unless every bit agrees, of parameters, optimizers, running moments, streams and measures, all steps stay
 eager, and `why_eager` says why: a Python number that changes from step to step is frozen in a graph, and so is a branch.  As on a CPU,
 only steps of classes that say that they compute with ops alone are captured: see replay/hook.py.  A step stays eager as well if it cannot
 be captured at all: a product by cuBLAS (raw arrays that an objective multiplies by itself), a value that Python asks for, an upload, a
 random number drawn on the CPU.  References that are elementwise or reductions are captured as they are.  Eager in any case: the last,
-smaller batch of an epoch, and all steps of several players, of an objective that reports other numbers than a reconstruction and a KL,
-with SGD, or in float64.
+smaller batch of an epoch, and all steps with SGD, or in float64.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,42 +38,52 @@ from ..replay.graph import STREAMS, Graph
 from .optimizers import Adam
 
 EVERY = 100  # steps of a stretch, at most: reading costs about as much as one step
-NAMES = ("loss", "reconstruction", "kl", "gradient_norm")
+SECOND = " of the others"  # streams of the second batch of a step
+
+
+@dataclass(eq=False)
+class Turn:
+    """The steps of those who move together."""
+
+    totals: Array  # on the device: sums over images of what its steps tell
+    warm: bool = False  # whether one ran, so that its kernels are compiled
+    graph: Graph | None = None
+    names: tuple[str, ...] = ()  # of what its graph tells
+    constants: dict[str, float] = field(default_factory=dict)  # that it tells as well
+
+    def told(self) -> dict[str, float]:
+        """By the last launch."""
+        numbers = [] if self.graph is None else self.graph.results.get().tolist()
+        return dict(zip(self.names, numbers, strict=True)) | self.constants
 
 
 class DeviceEpochs:
-    """The epochs of a Trainer whose model is on a GPU.  `why_eager` is a sentence once its steps could not become a graph, else empty."""
+    """The epochs of a Trainer whose model is on a GPU.  `why_eager` is a sentence once its steps could not become graphs, else empty."""
 
     def __init__(self, trainer: Any):
         self.trainer, self.cupy = trainer, gpu()
-        self.bits = Stream(trainer.config.seed)
-        self.rows, self.totals = self.cupy.zeros((STREAMS, 4), np.uint64), self.cupy.zeros(4, np.float64)
-        self.images: Array = None  # (N, H, W, C) uint8, and the order that they are taken in, both on the device
-        self.order: Array = None
+        self.optimizers = list(trainer.optimizers.values())
+        self.passes = ["", SECOND] if trainer.objective.second_batch else [""]  # over the data, each in an order of its own
+        self.bits = [Stream(trainer.config.seed) for _ in self.passes]
+        self.rows = self.cupy.zeros((STREAMS, 4), np.uint64)
+        self.streams: list[Stream] = []  # of the rows
+        self.images: Array = None  # (N, H, W, C) uint8, and the orders that they are taken in, all on the device
+        self.orders: list[Array] = []
         self.kept: dict[str, Array] = {}  # arrays that came from the CPU
         self.labels: Array = None  # of each image, and which of its pixels are known
         self.masks: Array = None
         self.epochs = self.cupy.zeros((), np.float32)  # what the objective takes for its progress
-        self.drawn: tuple[Any, Any] = (None, None)  # seed, epoch and number of its images, and their order
+        self.drawn: tuple[Any, list[np.ndarray]] = (None, [])  # seed, epoch and number of its images, and their orders
         self.within: Array = None  # 0 ... batch_size - 1
-        self.made_for: Any = None  # what the graph holds addresses of, and numbers that it was made with
-        self.warm = False
-        self.graph: Graph | None = None
+        self.made_for: Any = None  # what the graphs hold addresses of, and numbers that they were made with
+        self.turns: dict[tuple[str, ...], Turn] = {}
         self.why_eager = self.refused()
-
-    @property
-    def optimizer(self) -> Any:
-        """The first player's."""
-        return next(iter(self.trainer.optimizers.values()))
 
     def refused(self) -> str:
         """Why no step of this trainer can be a graph, if so."""
-        if len(self.trainer.players) > 1:
-            return "its players have an optimizer each, and a graph knows one"
         if self.trainer.replay.refused:
             return self.trainer.replay.refused
-        optimizer = self.optimizer
-        sure = isinstance(optimizer, Adam) and optimizer.has_kernel
+        sure = all(isinstance(optimizer, Adam) and optimizer.has_kernel for optimizer in self.optimizers)
         return "" if sure else "only Adam on float32 parameters has a kernel that counts its steps on the GPU"
 
     def epoch(
@@ -85,56 +97,66 @@ class DeviceEpochs:
         """One pass; the sums over the images go to `sums`."""
         trainer, size, n = self.trainer, self.trainer.config.batch_size, len(images)
         number = trainer.epochs_done + 1
-        self.bits.set_state(trainer.config.stream("bits", number).state())
-        self.upload(images, self.order_of(number, n), labels, masks)
-        others = trainer.second_batches(self.images, self.labels, self.masks, number)
-        totals, counted, i, steps, doubtful = np.zeros(4), 0, 0, -(-n // size), False
+        for bits, which in zip(self.bits, self.passes, strict=True):
+            bits.set_state(trainer.config.stream(f"bits{which}", number).state())
+        self.upload(images, self.orders_of(number, n), labels, masks)
+        i, steps, doubtful = 0, -(-n // size), False
         while i < steps:
+            turn = self.turn(self.trainer.pace(i, steps, n).turn)
             whole = n // size - i  # batches of the full size to come
             static = not self.why_eager and whole > 0
-            if static and self.graph is not None and not doubtful:
-                count = min(EVERY, whole)
-                sound, measures = self.stretch(self.graph, i, count, steps, totals)
-                i, doubtful, counted = i + sound, sound < count, counted + sound * size
+            if static and turn.graph is not None and not doubtful:
+                count, sound, loss = self.stretch(i, min(EVERY, whole), steps, sums)
+                i, doubtful = i + sound, sound < count
                 if doubtful:
                     continue
-                loss = measures[0]
             else:
-                here, at = min(size, n - i * size), i
-                where = f"epoch {number}, step {i + 1} of {steps}"
+                here, where = min(size, n - i * size), f"epoch {number}, step {i + 1} of {steps}"
 
-                def eager(at: int = at, where: str = where) -> dict[str, float]:
-                    return self.eager(at, n, steps, where, next(others, None))
+                def eager(at: int = i, here: int = here, where: str = where) -> dict[str, float]:
+                    self.rows[0, 2] = at * size
+                    return trainer.update(self.batch(here, at * size), self.progress(at, steps), where)
 
-                found = self.captured(i, steps, eager) if static and self.warm and self.graph is None else eager()
-                self.warm |= static
+                found = self.captured(turn, i, steps, eager) if static and turn.warm and turn.graph is None else eager()
+                turn.warm |= static
                 sums.add(here, found)
                 i, doubtful, loss = i + 1, False, found.get("loss", np.nan)
             if progress is not None:
                 progress(min(i * size, n), loss)
-        if counted:
-            sums.add(counted, dict(zip(NAMES, (totals / counted).tolist(), strict=True)))
 
-    def order_of(self, epoch: int, n: int) -> np.ndarray:
-        """The order of an epoch's images, drawn while the GPU was busy with the epoch before: that takes as long as a hundred steps."""
-        wanted = self.trainer.config.seed, epoch, n
+    @property
+    def graphs(self) -> list[Graph]:
+        """Of all turns that have one."""
+        return [turn.graph for turn in self.turns.values() if turn.graph is not None]
+
+    def turn(self, moving: tuple[str, ...]) -> Turn:
+        """The turn of those who move."""
+        if moving not in self.turns:
+            self.turns[moving] = Turn(self.cupy.zeros(step.VALUES + step.PLAYERS, np.float64))
+        return self.turns[moving]
+
+    def orders_of(self, epoch: int, n: int) -> list[np.ndarray]:
+        """The orders of an epoch's images, drawn while the GPU was busy with the epoch before: that takes as long as a hundred steps."""
+        config = self.trainer.config
+        wanted = config.seed, epoch, n
         if self.drawn[0] != wanted:
-            self.drawn = wanted, self.trainer.config.stream("order", epoch).permutation(n)
+            self.drawn = wanted, [config.stream(f"order{which}", epoch).permutation(n) for which in self.passes]
         return self.drawn[1]
 
-    def upload(self, images: Array, order: np.ndarray, labels: Array | None = None, masks: Array | None = None) -> None:
+    def upload(self, images: Array, orders: list[np.ndarray], labels: Array | None = None, masks: Array | None = None) -> None:
         """Bring them to the device, to where they were before if they fit, so that a graph's addresses stay true."""
         cupy, replay = self.cupy, self.trainer.replay
         named = (("images", images), ("labels", labels), ("masks", masks))
         self.images, self.labels, self.masks = (self.resident(name, a) for name, a in named)
-        if self.order is None or len(self.order) != len(order):
-            self.order = cupy.empty(len(order), np.int64)
-        self.order.set(order)
-        held = (self.images, self.order, self.optimizer.flat, self.labels, self.masks)
+        if [len(order) for order in self.orders] != [len(order) for order in orders]:
+            self.orders = [cupy.empty(len(order), np.int64) for order in orders]
+        for order, drawn in zip(self.orders, orders, strict=True):
+            order.set(drawn)
+        held = (self.images, *self.orders, *(optimizer.flat for optimizer in self.optimizers), self.labels, self.masks)
         made_for = [None if a is None else (a.data.ptr, a.shape) for a in held], self.trainer.config, precision()
         if made_for != self.made_for or not replay.guard.holds():
             replay.look()
-            self.made_for, self.graph, self.warm, self.why_eager = made_for, None, False, self.refused()
+            self.made_for, self.turns, self.why_eager = made_for, {}, self.refused()
             self.within = cupy.arange(self.trainer.config.batch_size)
 
     def resident(self, name: str, a: Array | None) -> Array | None:
@@ -149,120 +171,124 @@ class DeviceEpochs:
 
     def progress(self, i: int, steps: int) -> Progress:
         """Where step i stands, its number of epochs in the memory of the device."""
-        now = self.trainer.pace(i, steps, len(self.order))
+        now = self.trainer.pace(i, steps, len(self.orders[0]))
         self.epochs.fill(float(now.epochs))
         return now._replace(epochs=self.epochs)
 
-    def eager(self, i: int, n: int, steps: int, where: str, other: Batch | None) -> dict[str, float]:
-        """Step i, each of its kernels launched from Python."""
-        trainer, size = self.trainer, self.trainer.config.batch_size
-        count = min(size, n - i * size)
-        self.rows[0, 2] = i * size
-        batch = self.batch(*self.gather(count, i * size))._replace(other=other)
-        return trainer.update(batch, self.progress(i, steps), where)
+    def batch(self, count: int, first: int, row: Array | None = None) -> Batch:
+        """The `count` images from the first on, as the model takes them, with those that an objective wants beside them.
 
-    def gather(self, count: int, first: int, row: Array | None = None) -> tuple[Array, Array]:
-        """The `count` images from the batch's first on, as the model takes them, and which they are: bytes by a kernel."""
+        row    where a graph reads which is the first"""
+        own, *other = (self.part(which, count, first, row) for which in range(len(self.passes)))
+        return own._replace(other=other[0] if other else None)
+
+    def part(self, which: int, count: int, first: int, row: Array | None) -> Batch:
+        """A batch of one of the passes."""
         if self.images.dtype == np.uint8:
-            return step.gather(self.images, self.order, count, first, row)
-        at = self.places(count)
-        return to_float(self.images[at]), at
-
-    def batch(self, x: Array, at: Array) -> Batch:
-        x = binarize(x, self.bits) if self.trainer.config.binarize else x
+            x, at = step.gather(self.images, self.orders[which], count, first, row)
+        else:
+            begin = self.rows[0, 2:3].astype(np.int64)
+            at = self.orders[which][(begin + self.within[:count]) % len(self.orders[which])]
+            x = to_float(self.images[at])
+        x = binarize(x, self.bits[which]) if self.trainer.config.binarize else x
         return Batch(x, None if self.labels is None else self.labels[at], None if self.masks is None else self.masks[at], at)
 
-    def places(self, count: int) -> Array:
-        """Which images the batch's are, `count` from the first on, which rows[0] holds."""
-        first = self.rows[0, 2:3].astype(np.int64)
-        return self.order[(first + self.within[:count]) % len(self.order)]
-
-    def captured(self, i: int, steps: int, eager: Callable[[], dict[str, float]]) -> dict[str, float]:
+    def captured(self, turn: Turn, i: int, steps: int, eager: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Step i run eagerly, then by a graph made of it from the same state: kept if all bits agree."""
-        trainer = self.trainer
-        optimizer, model = self.optimizer, trainer.model
+        trainer, moving = self.trainer, self.progress(i, steps).turn
+        modules = trainer.modules().values()
         try:
-            graph = Graph(self.cupy, self.rows, self.launches)
+            graph = self.capture(moving)
         except Exception as error:  # whatever a graph cannot hold; a step that is wrong in itself says so below
             self.why_eager = f"the step cannot be captured as a CUDA graph: {error}"
             return eager()
-        arrays = [optimizer.flat, optimizer.m, optimizer.v, *model.named_buffers().values()]
-        streams = list({trainer.noise, self.bits, *model.named_streams().values(), *graph.streams})
+        arrays = [a for optimizer in self.optimizers for a in (optimizer.flat, optimizer.m, optimizer.v)]
+        arrays += [a for module in modules for a in module.named_buffers().values()]
+        own = [stream for module in modules for stream in module.named_streams().values()]
+        streams = list({trainer.noise, *self.bits, *own, *self.streams})
 
-        def state() -> tuple[list[Array], list[dict[str, int]], int]:
-            return [a.copy() for a in arrays], [stream.state() for stream in streams], optimizer.steps
+        def state() -> tuple[list[Array], list[dict[str, int]], list[int]]:
+            return [a.copy() for a in arrays], [stream.state() for stream in streams], [optimizer.steps for optimizer in self.optimizers]
 
-        def set_state(copies: list[Array], states: list[dict[str, int]], done: int) -> None:
+        def set_state(copies: list[Array], states: list[dict[str, int]], done: list[int]) -> None:
             for a, b in zip(arrays, copies, strict=True):
                 a[...] = b
             for stream, counted in zip(streams, states, strict=True):
                 stream.set_state(counted)
-            optimizer.steps = done
+            for optimizer, number in zip(self.optimizers, done, strict=True):
+                optimizer.steps = number
 
         before = state()
         measures = eager()
         after = state()
         set_state(*before)
-        _, replayed = self.stretch(graph, i, 1, steps, np.zeros(4))
-        own = state()
-        same = own[1:] == after[1:] and dict(zip(NAMES, replayed, strict=True)) == measures
-        if same and all((a.view(np.uint32) == b.view(np.uint32)).all() for a, b in zip(own[0], after[0], strict=True)):
-            self.graph = graph
-        else:
+        turn.graph = graph
+        self.stretch(i, 1, steps)
+        found = state()
+        same = found[1:] == after[1:] and turn.told() == measures
+        if not same or not all((a.view(np.uint32) == b.view(np.uint32)).all() for a, b in zip(found[0], after[0], strict=True)):
             set_state(*after)
+            turn.graph = None
             self.why_eager = "a graph of the step differs from the step: it works on something that changes in Python, or that has no order"
         return measures
 
-    def launches(self, graph: Graph) -> Array:
-        """All that one step launches; its measures."""
-        trainer, rows = self.trainer, self.rows
-        size = trainer.config.batch_size
-        batch = self.batch(*self.gather(size, 0, rows[0]))
-        (player,) = trainer.players
-        now = Progress(self.epochs, (player,), len(self.order))
-        losses, reports = trainer.objective.losses(trainer.players, batch, trainer.noise, now)
-        gs = gradients(losses[player], self.optimizer.params)
-        blocks = [stream.counter - begun for stream, begun in graph.begun.items()] or [0]
-        measures, health, squares = step.tally(*values(losses[player], reports), gs, self.totals, size, rows, blocks)
-        self.optimizer.launch(rows[0], gs, health, None if trainer.config.clip is None else (squares, trainer.config.clip))
+    def capture(self, moving: tuple[str, ...]) -> Graph:
+        """A step of theirs as a graph."""
+        turn = self.turn(moving)
+        return Graph(self.cupy, self.rows, lambda graph: self.launches(graph, moving, turn), self.streams)
+
+    def launches(self, graph: Graph, moving: tuple[str, ...], turn: Turn) -> Array:
+        """All that one step launches; what it tells."""
+        trainer, rows, size = self.trainer, self.rows, self.trainer.config.batch_size
+        now = Progress(self.epochs, moving, len(self.orders[0]))
+        losses, reports = trainer.objective.losses(trainer.players, self.batch(size, 0, rows[0]), trainer.noise, now)
+        players = {name: row for row, name in enumerate(trainer.players) if name in moving}
+        gs = [gradients(losses[name], trainer.optimizers[name].params) for name in players]
+        told = trainer.told(losses, reports, [*players], gs)
+        if not told.has_kernel:
+            raise UsageError(f"it tells of {', '.join(told.values)}, and the kernel takes at most {step.VALUES} float32 arrays of the GPU")
+        arrays, turn.constants = told.parts()
+        turn.names = (*arrays, *told.norms)
+        blocks, moved = graph.blocks(), [*players.values()]
+        measures, health, squares = step.tally([*arrays.values()], gs, turn.totals, size, rows, blocks, moved)
+        for i, (name, row) in enumerate(players.items()):
+            clip = None if trainer.config.clip is None else (squares[i : i + 1], trainer.config.clip)
+            trainer.optimizers[name].launch(rows[row], gs[i], health, clip)
         return measures
 
-    def stretch(self, graph: Graph, i: int, count: int, steps: int, totals: np.ndarray) -> tuple[int, tuple[float, ...]]:
-        """Launch the graph for steps i ... i + count - 1.  -> how many were sound, and the measures of the last; totals in place."""
-        trainer, optimizer = self.trainer, self.optimizer
-        rows = np.zeros((STREAMS, 4), np.uint64)
-        for row, stream in enumerate(graph.streams):
+    def stretch(self, i: int, count: int, steps: int, sums: Any = None) -> tuple[int, int, float]:
+        """Launch graphs for steps i ... i + count - 1, or as far as there are some.  -> how many, how many of them were sound, and the
+        loss of the last; what they tell goes to `sums`."""
+        trainer, size, launched = self.trainer, self.trainer.config.batch_size, []
+        rows, rates = np.zeros((STREAMS, 4), np.uint64), [0.0] * len(self.optimizers)
+        for row, stream in enumerate(self.streams):
             rows[row, 0], rows[row, 3] = stream.counter, stream.key
-        rows[0, 1:3] = optimizer.steps, i * trainer.config.batch_size
+        rows[: len(self.optimizers), 1], rows[:, 2] = [optimizer.steps for optimizer in self.optimizers], i * size
         self.rows.set(rows)
-        self.totals.set(totals)
-        rate = None
+        for turn in self.turns.values():
+            turn.totals.fill(0)
         try:
             for k in range(count):
-                self.progress(i + k, steps)
-                if optimizer.lr != rate:
-                    rate = optimizer.lr
-                    optimizer.rate.fill(rate)
-                graph.launch()
+                turn = self.turn(self.progress(i + k, steps).turn)
+                if turn.graph is None:
+                    break
+                for row, optimizer in enumerate(self.optimizers):
+                    if optimizer.lr != rates[row]:
+                        rates[row] = optimizer.lr
+                        optimizer.rate.fill(rates[row])
+                turn.graph.launch()
+                launched.append(turn)
             if trainer.epochs_done + 1 < trainer.config.epochs:
-                self.order_of(trainer.epochs_done + 2, len(self.order))  # before anybody waits
+                self.orders_of(trainer.epochs_done + 2, len(self.orders[0]))  # before anybody waits
         finally:  # also when somebody interrupts: the parameters have moved, and what counts their steps must follow
             rows = self.rows.get()  # waits for the last launch
-            totals[...] = self.totals.get()
-            for row, stream in enumerate(graph.streams):
+            for row, stream in enumerate(self.streams):
                 stream.counter = int(rows[row, 0])
-            sound = int(rows[0, 1]) - optimizer.steps
-            optimizer.steps += sound
-        return sound, tuple(graph.results.get().tolist())
-
-
-def values(loss: Any, reports: Any) -> tuple[Array, Array, Array]:
-    """What the kernel that takes the measures of a step is given."""
-    if set(reports) != {"reconstruction", "kl"}:
-        raise UsageError(f"its objective reports {', '.join(reports) or 'nothing'}, and a graph reports a reconstruction and a kl")
-    return loss.data, reports["reconstruction"].data, reports["kl"].data
-
-
-def measures_on_gpu(loss: Any, reports: Any, gs: list[Array]) -> dict[str, float]:
-    """Loss, reconstruction, KL and norm of a step on a GPU, by the kernels that a graph takes them by."""
-    return dict(zip(NAMES, step.tally(*values(loss, reports), gs)[0].get().tolist(), strict=True))
+            for row, optimizer in enumerate(self.optimizers):
+                optimizer.steps = int(rows[row, 1])
+        sound = (int(rows[0, 2]) - i * size) // size
+        for turn in dict.fromkeys(launched[:sound]) if sums is not None else ():
+            images, totals = size * launched[:sound].count(turn), turn.totals.get().tolist()
+            constants = {name: images * number for name, number in turn.constants.items()}
+            sums.add_totals(images, dict(zip(turn.names, totals, strict=False)) | constants)
+        return len(launched), sound, launched[-1].told().get("loss", np.nan)

@@ -21,11 +21,11 @@ from ..objectives import Objective, Progress, as_objective, default_objective
 from ..random import Stream
 from ..replay import Replay
 from .config import OPTIMIZERS, TrainingConfig
-from .graph import DeviceEpochs, measures_on_gpu
+from .graph import DeviceEpochs
 from .losses import losses
-from .measures import Sums, like_array, mean
+from .measures import Sums, Told, like_array
 from .nonfinite import explain
-from .optimizers import Optimizer, clip_gradients, gradient_norm
+from .optimizers import Optimizer, clip_gradients
 from .schedules import learning_rate
 
 
@@ -154,7 +154,7 @@ class Trainer:
                 losses, reports = self.objective.losses(self.players, given, self.noise, now)
                 step.results = losses, reports, [gradients(losses[name], self.optimizers[name].params) for name in moving]
         losses, reports, gs = step.results if program is None else program(arrays)
-        found = self.measures(losses, reports, gs, moving)
+        found = self.told(losses, reports, moving, gs).numbers()
         if not all(map(math.isfinite, found.values())):
             self.noise.set_state(before)
             losses, _ = self.objective.losses(self.players, batch, self.noise, progress)
@@ -163,17 +163,9 @@ class Trainer:
             self.optimizers[name].step(g if self.config.clip is None else clip_gradients(g, self.config.clip))
         return found
 
-    def measures(self, losses: dict[str, Any], reports: Any, gs: Sequence[list[Array]], turn: Sequence[str]) -> dict[str, float]:
-        """What a step has to tell, as numbers; the first player's come under plain names."""
-        first = next(iter(self.players))
-        on_gpu = self.on_gpu is not None and len(self.players) == 1 and set(reports) == {"reconstruction", "kl"}
-        if on_gpu and all(a.dtype == np.float32 for a in (losses[first], *gs[0])):
-            return measures_on_gpu(losses[first], reports, gs[0])
-        found = {"loss" if name == first else f"{name}_loss": losses[name].item() for name in turn}
-        found |= {name: mean(values) for name, values in reports.items()}
-        return found | {
-            "gradient_norm" if name == first else f"{name}_gradient_norm": gradient_norm(g) for name, g in zip(turn, gs, strict=True)
-        }
+    def told(self, losses: dict[str, Any], reports: Any, turn: Sequence[str], gs: Sequence[list[Array]]) -> Told:
+        """What a step has to tell."""
+        return Told(next(iter(self.players)), losses, reports, turn, gs)
 
     def evaluate(self, images: Array, labels: Array | None = None, masks: Array | None = None, size: int | None = None) -> dict[str, float]:
         """The first player's loss of other images, and what is reported, at the end of all warming up; see `losses`."""

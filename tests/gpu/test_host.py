@@ -129,7 +129,7 @@ def optimizer():
 def tallied():
     g = [np.ones(300, np.float32), np.arange(1500, dtype=np.float32)]
     x = np.arange(300, dtype=np.float32)
-    return step.tally(x[:1], x, x, g, np.zeros(4), 8, np.zeros((1, 4), np.uint64), [1])
+    return step.tally([x[:1], x, x], [g], np.zeros(4), 8, np.zeros((1, 4), np.uint64), [1])
 
 
 USES = [("common.cu", "rows.cu", rows_of_a_block), ("columns.cu", "columns.cu", columns), ("adam.cu", "adam.cu", optimizer)]

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minivae.data.dataset import to_float
 from minivae.engine import Tensor
-from minivae.errors import ShapeError
+from minivae.errors import ShapeError, UsageError
 from minivae.kernels.gpu import densities, step
 from minivae.random import Stream
 from minivae.training.optimizers import AdamW
@@ -23,7 +23,7 @@ COUNTERS = st.integers(0, 2**64 - 1)
 def move_on(now, blocks, images):
     """As a captured step does, whose loss and gradient are sound."""
     one = np.ones(1, np.float32)
-    step.tally(one, one, one, [], images=images, rows=now.reshape(1, 4), blocks=[blocks])
+    step.tally([one, one, one], [[]], images=images, rows=now.reshape(1, 4), blocks=[blocks])
 
 
 def stream(key, counter):
@@ -169,7 +169,7 @@ def test_a_tally_is_means_and_a_norm(sizes, n, m, seed):
 
     def tallied():
         added = totals.copy()
-        return *step.tally(loss, likelihood, kl, gs, added, 7), added
+        return *step.tally([loss, likelihood, kl], [gs], added, 7), added
 
     measures, health, squares, added = host(tallied)
     norm = np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in gs))
@@ -181,22 +181,68 @@ def test_a_tally_is_means_and_a_norm(sizes, n, m, seed):
     assert_array_equal(added, totals + 7 * measures.astype(np.float64))
 
 
+def test_a_tally_of_players_is_of_all_of_them():
+    rng = np.random.default_rng(0)
+    gs = [[rng.normal(size=n).astype(np.float32) for n in sizes] for sizes in ((1500, 3), (5,) * 70, (9,))]
+    values, rows = [rng.normal(size=n).astype(np.float32) for n in (1, 40, 700)], np.arange(12, dtype=np.uint64).reshape(3, 4)
+
+    def tallied():
+        now, totals = rows.copy(), np.zeros(6)
+        return *step.tally(values, gs, totals, 7, now, [10, 20], (0, 2)), totals, now
+
+    measures, health, squares, totals, now = host(tallied)
+    norms = [np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in own)) for own in gs]
+    assert_allclose(measures, [*(v.mean(dtype=np.float64) for v in values), *norms], rtol=2 * EPS, atol=1e-9)
+    assert_allclose(squares, np.square(norms), rtol=1e-13)
+    assert health == [0]
+    assert_array_equal(totals, 7 * measures.astype(np.float64))
+    assert_array_equal(now - rows, [[10, 1, 7, 0], [20, 0, 7, 0], [0, 1, 7, 0]])
+
+
+@pytest.mark.parametrize("player", range(3))
+def test_a_gradient_of_any_player_that_is_not_finite_moves_none(player):
+    gs = [[np.ones(5, np.float32)] for _ in range(3)]
+    gs[player][0][3] = np.nan
+    one = np.ones(1, np.float32)
+
+    def tallied():
+        now, totals = np.zeros((3, 4), np.uint64), np.zeros(4)
+        _, health, _ = step.tally([one], gs, totals, 7, now, [1], (0, 1, 2))
+        return health, now, totals
+
+    health, now, totals = host(tallied)
+    assert np.isnan(health).all()
+    assert not now.any()
+    assert not totals.any()
+
+
+def test_more_than_a_tally_holds_is_refused():
+    one = np.ones(1, np.float32)
+    with pytest.raises(UsageError, match="tells of 25 numbers; a kernel takes the means of at most 24"):
+        step.tally([one] * 25, [[one]])
+    with pytest.raises(UsageError, match="gradients of 9 players; need 1 to 8"):
+        step.tally([one], [[one]] * 9)
+    with pytest.raises(UsageError, match="draws from 65 streams"):
+        host(lambda: step.tally([one], [[one]], rows=np.zeros((65, 4), np.uint64), blocks=[1] * 65))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("where", ["loss", "report", "gradient"])
 def test_what_is_not_finite_moves_nothing(bad, where):
     loss, g = np.ones(1, np.float32), np.ones(5, np.float32)
-    (loss if where == "loss" else g[2:])[0] = bad
+    report = g.copy()
+    {"loss": loss, "report": report, "gradient": g[2:]}[where][0] = bad
 
     def one():
-        single, now, totals = AdamW([Tensor(np.ones(5, np.float32))]), state(1, 2, 3, 4), np.ones(4)
-        _, health, _ = step.tally(loss, g, g, [g], totals, 7, now.reshape(1, 4), [5])
+        single, now, totals = AdamW([Tensor(np.ones(5, np.float32))]), state(1, 2, 3, 4), np.ones(3)
+        _, health, _ = step.tally([loss, report], [[g]], totals, 7, now.reshape(1, 4), [5])
         step.adam(now, np.ones(1, np.float32), (single.flat, single.m, single.v), single.slices, [g], (0.9, 0.999), 1e-8, 0.1, health)
         return health, now, totals, single.flat[:5].copy(), single.m, single.v
 
     health, now, totals, p, m, v = host(one)
     assert np.isnan(health).all()
     assert_array_equal(now, [1, 2, 3, 4])
-    assert_array_equal(totals, np.ones(4))
+    assert_array_equal(totals, np.ones(3))
     assert_array_equal(p, np.ones(5))
     assert not m.any()
     assert not v.any()
@@ -204,7 +250,7 @@ def test_what_is_not_finite_moves_nothing(bad, where):
 
 def test_a_norm_beyond_float32_is_no_sound_step():
     g = np.full(4, 3e38, np.float32)
-    measures, health, _ = host(lambda: step.tally(g[:1], g, g, [g]))
+    measures, health, _ = host(lambda: step.tally([g[:1], g, g], [[g]]))
     assert measures[3] == np.inf
     assert np.isnan(health).all()
     assert measures[1] == np.float32(3e38)  # a mean of which the sum in float32 would be infinite

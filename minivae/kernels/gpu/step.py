@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...backend import Array
-from ...errors import ShapeError
+from ...errors import ShapeError, UsageError
 from .arrays import plain
 from .launcher import Kernel, arrived, divide_up, empty
 
@@ -27,6 +27,10 @@ RECORD = np.dtype(
 )
 
 
+def address(a: Array) -> int:
+    return a.ctypes.data if isinstance(a, np.ndarray) else a.data.ptr
+
+
 class Gradients:
     """What gradients.cu calls Gradients: where each gradient is, and where its parameter lies in the flat arrays."""
 
@@ -34,7 +38,7 @@ class Gradients:
         sizes = [where.stop - where.start for where in slices]
         self.record = np.zeros(1, RECORD)
         at, n = self.record[0], len(sizes)
-        at["at"][:n] = [g.ctypes.data if isinstance(g, np.ndarray) else g.data.ptr for g in gradients]
+        at["at"][:n] = [address(g) for g in gradients]
         at["start"][:n], at["size"][:n] = [where.start for where in slices], sizes
         at["first_block"][1 : n + 1] = np.cumsum([divide_up(size, CHUNK) for size in sizes])
         at["count"] = n
@@ -60,26 +64,48 @@ ADAM = Kernel(
     grid="(gradients.blocks,)",
     structures={"Gradients": RECORD},
 )
-STREAMS = 64  # of tally.cu
-MOVES = np.dtype([("blocks", np.uint64, STREAMS), ("images", np.uint64), ("count", np.int32)], align=True)
+STREAMS, VALUES, PLAYERS = 64, 24, 8  # of tally.cu
+MOVES = np.dtype([("blocks", np.uint64, STREAMS), ("images", np.uint64), ("optimizers", np.uint64), ("count", np.int32)], align=True)
+TOLD = np.dtype([("at", np.uint64, VALUES), ("size", np.int64, VALUES), ("count", np.int32)], align=True)
 TALLY = Kernel(
     "tally",
     "tally.cu",
-    "Gradients gradients, float64[parts] partial, uint32[ARRIVALS] arrived, float64[1] squares, float32?[1] loss, "
-    "float32?[reconstructions] reconstruction, float32?[kls] kl, float32?[4] measures, float32?[1] health, float64?[4] totals, "
-    "uint64?[4 * moves.count] rows, Moves moves, int64 reconstructions, int64 kls, int64 first, int64 parts",
+    "Gradients gradients, float64[parts] partial, uint32[ARRIVALS] arrived, float64[player + 1] squares, Values values, "
+    "float32?[values.count + player + 1] measures, float32?[1] health, float64?[values.count + player + 1] totals, "
+    "uint64?[4 * moves.count] rows, Moves moves, int32 player, int64 first, int64 parts",
     grid="(max(gradients.blocks, 1),)",
-    structures={"Gradients": RECORD, "Moves": MOVES},
+    structures={"Gradients": RECORD, "Values": TOLD, "Moves": MOVES},
 )
 
 
 class Moves:
-    """What tally.cu calls Moves: how far each row moves on."""
+    """What tally.cu calls Moves: how far each row moves on.
 
-    def __init__(self, blocks: Sequence[int] = (), images: int = 0):
+    blocks        of random numbers, of each row's stream
+    optimizers    of which rows the optimizer makes a step
+    """
+
+    def __init__(self, blocks: Sequence[int] = (), images: int = 0, optimizers: Sequence[int] = ()):
         self.record = np.zeros(1, MOVES)
+        self.count = max([len(blocks), *[row + 1 for row in optimizers]])
+        if self.count > STREAMS:
+            raise UsageError(f"a step draws from {len(blocks)} streams, for {len(optimizers)} optimizers; need at most {STREAMS} rows")
         self.record["blocks"][0, : len(blocks)] = blocks
-        self.record["images"], self.record["count"], self.count = images, len(blocks), len(blocks)
+        self.record["optimizers"] = sum(1 << row for row in set(optimizers))
+        self.record["images"], self.record["count"] = images, self.count
+
+
+class Values:
+    """What tally.cu calls Values: arrays whose means are told."""
+
+    def __init__(self, arrays: Sequence[Array] = ()):
+        if len(arrays) > VALUES:
+            raise UsageError(f"a step tells of {len(arrays)} numbers; a kernel takes the means of at most {VALUES}")
+        self.arrays, self.count = [plain(a) for a in arrays], len(arrays)  # the arrays live until the launch
+        self.record = np.zeros(1, TOLD)
+        at = self.record[0]
+        at["at"][: self.count] = [address(a) for a in self.arrays]
+        at["size"][: self.count], at["count"] = [a.size for a in self.arrays], self.count
 
 
 class Draw(NamedTuple):
@@ -145,44 +171,57 @@ def tables(slices: Sequence[slice], gradients: Sequence[Array]) -> Iterator[tupl
 
 def squares(gradients: Sequence[Array]) -> Array:
     """The square of the norm of all gradients together.   -> (1,) float64"""
-    return tallied(gradients, Moves(), 0, 0)
+    total = empty((1,), np.float64)
+    tallied(gradients, total, 0)
+    return total
 
 
 def tally(
-    loss: Array,
-    reconstruction: Array,
-    kl: Array,
-    gradients: Sequence[Array],
+    values: Sequence[Array],
+    gradients: Sequence[Sequence[Array]],
     totals: Array | None = None,
     images: int = 0,
     rows: Array | None = None,
     blocks: Sequence[int] = (),
+    optimizers: Sequence[int] = (0,),
 ) -> tuple[Array, Array, Array]:
-    """(loss, mean reconstruction, mean KL, norm of the gradients), health, which is 0, or NaN where loss or norm is not finite, and the
-    square of the norm.
+    """The means of the values and the norm of each player's gradients; health, which is 0, or NaN where one of them is not finite; and the
+    squares of the norms.
 
-    totals += images * the measures of a sound step, if totals are given; and each row of a captured step moves on by so many images, one
-    step, and its blocks of random numbers.   loss (), any shapes; totals (4,) float64, rows (R, 4) uint64 -> (4,), (1,), (1,) float64
+    totals += images * the measures of a sound step, if totals are given; and each row of a captured step moves on by so many images and
+    its blocks of random numbers, those of `optimizers` by one step.
+    values (V,) of any shapes, float32; gradients of P players; totals (V + P,) float64, rows (R, 4) uint64 -> (V + P,), (1,), (P,) float64
     """
-    measures, health = empty((4,)), empty((1,))
-    loss, reconstruction, kl = plain(loss), plain(reconstruction), plain(kl)
-    moves = Moves(blocks, images)
-    return (
-        measures,
-        health,
-        tallied(gradients, moves, reconstruction.size, kl.size, loss, reconstruction, kl, measures, health, totals, rows),
-    )
+    told, players = Values(values), len(gradients)
+    if not 0 < players <= PLAYERS:
+        raise UsageError(f"a step has gradients of {players} players; need 1 to {PLAYERS}")
+    measures, health, found = empty((told.count + players,)), empty((1,)), empty((players,), np.float64)
+    for player, own in enumerate(gradients[:-1]):
+        tallied(own, found, player)
+    moves = Moves(blocks if rows is not None else (), images, optimizers if rows is not None else ())
+    tallied(gradients[-1], found, players - 1, told, measures, health, totals, rows, moves)
+    return measures, health, found
 
 
-def tallied(gradients: Sequence[Array], moves: Moves, reconstructions: int, kls: int, *arrays: Array | None) -> Array:
+def tallied(
+    gradients: Sequence[Array],
+    found: Array,
+    player: int,
+    values: Values | None = None,
+    measures: Array | None = None,
+    health: Array | None = None,
+    totals: Array | None = None,
+    rows: Array | None = None,
+    moves: Moves | None = None,
+) -> None:
+    """The launches of one player; the last one's have measures."""
     slices = [slice(0, g.size) for g in gradients]
     parts = max(1, sum(divide_up(g.size, CHUNK) for g in gradients))
-    partial, total, first = empty((parts,), np.float64), empty((1,), np.float64), 0
-    arrays = arrays or (None,) * 7
+    partial, first = empty((parts,), np.float64), 0
+    values, moves = values or Values(), moves or Moves()
     for table, _held in tables(slices, gradients):
-        TALLY(table, partial, arrived(), total, *arrays, moves, reconstructions, kls, first, parts)
+        TALLY(table, partial, arrived(), found, values, measures, health, totals, rows, moves, player, first, parts)
         first += table.blocks
-    return total
 
 
 def adam(

@@ -1,23 +1,32 @@
-// What a training step leaves behind: what its loss is made of, the norm of its gradient, and whether it may move the model.
+// What a training step leaves behind: what it has to tell, the norm of each player's gradient, and whether it may move the players.
 //
 //     gradients  ->  partial[block] = sum of squares of a block's numbers        the last block:
-//                    partial, loss, reconstruction, KL  ->  squares, measures, totals, health, rows
+//                    partial  ->  squares[player]                                of the last player's launch:
+//                    values, squares of all players  ->  measures, totals, health, rows
 //
-// All sums are in double and in one order.  Nothing of it need be read by the CPU before the next step.  A row of a captured step, one for
-// each stream that it draws from, lies in device memory, so that replaying it moves on:
+// All sums are in double and in one order.  Nothing of it need be read by the CPU before the next step.  A row of a captured step lies in
+// device memory, so that replaying it moves on.  It belongs to a stream that the step draws from, and to a player's optimizer:
 //
 //     row[0]  counter of the stream      row[1]  optimizer steps so far      row[2]  the next batch's first image      row[3]  its key
 //
-// Kernels before this one only read them.  A step whose loss or gradient is not finite (health is not 0) does not move on: replayed, it is
-// the same step again, until somebody looks.
+// Kernels before this one only read them.  A step that tells of anything that is not finite (health is not 0) does not move on: replayed,
+// it is the same step again, until somebody looks.
 #include "gradients.cu"
 #include "join.cu"
 
 #define STREAMS 64
+#define VALUES 24
+#define PLAYERS 8
 
 struct Moves {
     unsigned long long blocks[STREAMS];  // of random numbers that were drawn
-    unsigned long long images;
+    unsigned long long images, optimizers;  // bit i: the optimizer of row i makes a step
+    int count;
+};
+
+struct Values {  // losses, and numbers of each image, whose means are told
+    const float* at[VALUES];
+    long long size[VALUES];
     int count;
 };
 
@@ -31,21 +40,24 @@ __device__ __forceinline__ double block_sum(double value, double* of_warp) {
     return value;
 }
 
-__device__ __forceinline__ double of_thread(const float* x, long long n) {
+// The mean of n numbers, by a warp.
+__device__ __forceinline__ double mean_of(const float* x, long long n) {
     double sum = 0;
-    for (long long i = threadIdx.x; i < n; i += blockDim.x) sum += x[i];
-    return sum;
+    for (long long i = threadIdx.x % 32; i < n; i += 32) sum += x[i];
+    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(EVERYONE, sum, distance);
+    return sum / (double)n;
 }
 
 __device__ __forceinline__ bool is_number(float x) { return x - x == 0; }
 
-// measures: the loss, mean reconstruction, mean KL, norm of the gradient.  totals += images * measures, and rows move on, unless the step
-// is not to count: health 0, or NaN where the loss or the norm is no finite number.  Without measures: squares alone.
-extern "C" __global__ void tally(Gradients gradients, double* partial, unsigned int* arrived, double* squares, const float* loss,
-                                 const float* reconstruction, const float* kl, float* measures, float* health, double* totals,
-                                 unsigned long long* rows, Moves moves, long long reconstructions, long long kls, long long first,
-                                 long long parts) {
-    __shared__ double of_warp[WARPS], of_norm[WARPS], of_reconstruction[WARPS], of_kl[WARPS];
+// squares[player] <- the square of the norm of these gradients.  With measures, which the last player's launch has: measures <- the means of
+// the values and the norms of all players, rounded to float32, so that images * measures is exact: the same totals with a fused
+// multiply-add and without.  totals += images * measures, and rows move on, unless health is NaN: one of the measures is no finite number.
+extern "C" __global__ void tally(Gradients gradients, double* partial, unsigned int* arrived, double* squares, Values values,
+                                 float* measures, float* health, double* totals, unsigned long long* rows, Moves moves, int player,
+                                 long long first, long long parts) {
+    __shared__ double of_warp[WARPS], of_norm[WARPS];
+    __shared__ float told[VALUES + PLAYERS];
     __shared__ float last;
     int own = gradient_of(gradients, (int)blockIdx.x);
     const float* g = gradients.at[own];
@@ -59,25 +71,26 @@ extern "C" __global__ void tally(Gradients gradients, double* partial, unsigned 
     sum = 0;
     for (long long i = threadIdx.x; i < parts; i += blockDim.x) sum += __ldcg(partial + i);
     sum = block_sum(sum, of_norm);
-    if (threadIdx.x == 0) squares[0] = sum;
+    if (threadIdx.x == 0) squares[player] = sum;
     if (!measures) return;
-    double likelihood = block_sum(of_thread(reconstruction, reconstructions), of_reconstruction);
-    double divergence = block_sum(of_thread(kl, kls), of_kl);
-    // rounded to float32, so that images * measures is exact: the same totals with a fused multiply-add and without
-    float norm = (float)sqrt(sum);
-    bool sound = is_number(loss[0]) && is_number(norm);
-    if (threadIdx.x == 0) {
-        float all[4] = {loss[0], (float)(likelihood / (double)reconstructions), (float)(divergence / (double)kls), norm};
-        health[0] = sound ? 0.0f : __int_as_float(0x7fc00000);
-        for (int i = 0; i < 4; ++i) {
-            measures[i] = all[i];
-            if (totals && sound) totals[i] += (double)moves.images * all[i];
-        }
+    for (int i = threadIdx.x / 32; i < values.count; i += WARPS) {
+        double mean = mean_of(values.at[i], values.size[i]);
+        if (threadIdx.x % 32 == 0) told[i] = (float)mean;
+    }
+    if ((int)threadIdx.x <= player) told[values.count + threadIdx.x] = (float)sqrt((int)threadIdx.x == player ? sum : squares[threadIdx.x]);
+    __syncthreads();
+    int all = values.count + player + 1;
+    bool sound = true;
+    for (int i = 0; i < all; ++i) sound = sound && is_number(told[i]);
+    if (threadIdx.x == 0) health[0] = sound ? 0.0f : __int_as_float(0x7fc00000);
+    if ((int)threadIdx.x < all) {
+        measures[threadIdx.x] = told[threadIdx.x];
+        if (totals && sound) totals[threadIdx.x] += (double)moves.images * told[threadIdx.x];
     }
     if ((int)threadIdx.x < moves.count && sound) {
         unsigned long long* row = rows + 4 * threadIdx.x;
         row[0] += moves.blocks[threadIdx.x];
-        row[1] += 1;
+        row[1] += moves.optimizers >> threadIdx.x & 1;
         row[2] += moves.images;
     }
 }
