@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minivae import VAE, ShapeError, Stream, UsageError, use_backend
 from minivae.distributions import BetaBinomial, DiscretizedLogistic
+from minivae.distributions.discretized_logistic import draw
 from minivae.models.likelihoods import NARROWEST
 
 KINDS = {"beta-binomial": BetaBinomial, "discretized logistic": DiscretizedLogistic}
@@ -79,6 +80,30 @@ def test_the_likeliest_level_between_the_ends(levels):
     each = probabilities(p)
     found = np.take_along_axis(each, np.round(p.mode.data * p.n).astype(int)[None], axis=0)[0]
     assert (found >= each.max(axis=0) * (1 - 1e-12)).all()  # two levels may be equally likely
+
+
+@pytest.mark.parametrize("levels", [2, 3, 256])
+@pytest.mark.parametrize("log_scale", [-6.0, -2.0, 0.0])
+def test_the_likeliest_level_of_a_logistic(levels, log_scale):
+    """Means inside, at the ends and far outside, where all levels but one have probability 0."""
+    mean = np.array([-900.0, -1.0, -0.01, 0.0, 0.003, 0.3, 0.5, 0.61, 0.999, 1.0, 1.01, 2.0, 900.0])
+    p = DiscretizedLogistic(mean, np.full(mean.shape, log_scale), 0, levels=levels)
+    each, mode = probabilities(p), p.mode.data * p.n
+    assert_allclose(mode, mode.round().clip(0, p.n), atol=1e-9)
+    found = np.take_along_axis(each, mode.round().astype(int)[None], axis=0)[0]
+    assert (found >= each.max(axis=0) * (1 - 1e-12)).all()
+
+
+@pytest.mark.parametrize("levels", [2, 5, 256])
+def test_a_draw_of_the_logistic_inverts_its_distribution_function(levels):
+    n, u = levels - 1, (np.arange(1000) + 0.5) / 1000
+    for mean, log_scale in ((0.3, -3.0), (1.1, -1.0), (0.5, 1.0)):
+        k = draw(u, np.array(mean), np.array(log_scale), n) * n
+        below, above = (scipy.stats.logistic.cdf((k + side - n * mean) / (n * np.exp(log_scale))) for side in (-0.5, 0.5))
+        assert ((u >= below - 1e-12) | (k < 0.5)).all()
+        assert ((u <= above + 1e-12) | (k > n - 0.5)).all()
+    zero = draw(np.zeros(1), np.array(0.5), np.log(0.01), 255)  # half a step of the grid of 2^-53
+    assert_allclose(zero * 255, np.rint(255 * (0.5 + 0.01 * np.log(2.0**-54))))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -18,16 +18,15 @@ def is_below_top(k: Any, n: int) -> Any:
     return k.real < n
 
 
-def nearest_inside(mean: Any, n: int) -> Any:
-    """The level nearest to n mean that is no end; for two levels, an end."""
-    return xp(mean).clip(xp(mean).rint(n * mean.real), min(1, n - 1), max(n - 1, 1))
+def nearest(mean: Any, n: int) -> Any:
+    """The level nearest to n mean; beyond the ends there are levels too, which are less likely than the end."""
+    return xp(mean).rint(n * mean.real)
 
 
 def draw(u: Any, mean: Any, log_scale: Any, n: int) -> Any:
-    """The level that mean + s log(u / (1 - u)) falls into, over n."""
+    """The level that mean + s log(u / (1 - u)) falls into, over n.     u in [0, 1), where 0 stands for half a step of its grid"""
     module = xp(mean)
-    half = module.finfo(u.dtype).eps / 4
-    u = module.clip(u, half, 1 - 2 * half)
+    u = module.maximum(u, module.finfo(u.dtype).eps / 4)
     x = mean + module.exp(log_scale) * (module.log(u) - module.log1p(-u))
     return module.clip(module.rint(n * x), 0, n) / n
 
@@ -81,8 +80,7 @@ class DiscretizedLogistic(Levels):
     def mode(self) -> Tensor:
         """The likeliest level, over n, a constant: the nearest to the mean, or an end with what lies beyond it."""
         location = stop_gradient(ops.broadcast_to(self.location, self.shape)).data
-        inside = constant_of(nearest_inside, location, self.n).data
-        return self.largest([inside, self.constant_level(0), self.constant_level(self.n)])
+        return self.largest([self.constant_level(0), self.constant_level(self.n), constant_of(nearest, location, self.n).data])
 
     def sample(self, rng: Stream, n: int | tuple[int, ...] = (), like: Any = None) -> Tensor:
         """The level of a draw from the logistic, a constant.     -> (*n, *batch, *event)"""
