@@ -74,7 +74,9 @@ class Portable:
         if xp(a) is np and not self.is_on_gpu:
             return self.run(a)
         if self.there is None:
-            self.there = self.checked_on_gpu(to_device(a, "cpu"))
+            there = self.on_gpu()
+            check_first(there, self, to_device(a, "cpu"))
+            self.there = there
         y = self.there.run(to_device(a, "cuda"))
         return to_device(y, "cpu") if xp(a) is np else y
 
@@ -89,17 +91,10 @@ class Portable:
                 a = activated(a, activation, self.at, self.tables[activation])
         return a
 
-    def checked_on_gpu(self, a: np.ndarray) -> "Portable":
-        """The network there, if it makes the same integers of these numbers: a file of others could be read nowhere."""
+    def on_gpu(self) -> "Portable":
         there = copy.copy(self)
         there.layers = [layer.on_gpu() for layer in self.layers]
         there.tables = {name: to_device(table, "cuda") for name, table in self.tables.items()}
-        wrong = int((to_device(there.run(to_device(a, "cuda")), "cpu") != self.run(a)).sum())
-        if wrong:
-            raise UsageError(
-                f"{self.where}: {wrong} of the first numbers that the GPU makes are not those of the CPU, so that nobody could read a file "
-                "of them; use --device cpu, and report it"
-            )
         return there
 
     def add(self, layer: Any, where: str, norm: Any = None) -> None:
@@ -122,6 +117,16 @@ class Portable:
             self.digest.update(a.astype("<i8").tobytes())
         self.layers.append(made)
         self.activations.append(activation)
+
+
+def check_first(there: Portable, here: Portable, a: np.ndarray) -> None:
+    """That the first numbers which a GPU is asked for are those of the CPU: a file of others could be read nowhere."""
+    wrong = int((to_device(there.run(to_device(a, "cuda")), "cpu") != here.run(a)).sum())
+    if wrong:
+        raise UsageError(
+            f"{here.where}: {wrong} of the first numbers that the GPU makes are not those of the CPU, so that no file could be read; "
+            "use --device cpu, and report it"
+        )
 
 
 def names() -> str:
