@@ -9,13 +9,12 @@ from numpy.testing import assert_array_equal
 import minivae as mv
 from minivae import DataError, UsageError, nn
 from minivae.cli import main
-from minivae.compress import compress, decompress, in_integers, portable, read_header
+from minivae.compress import bits_back, compress, decompress, in_integers, portable, read_header
 from minivae.compress.bit_swap import coder_of
 from minivae.compress.bits_back import BitsBack
 from minivae.compress.messages import Group, Shared
 from minivae.compress.portable import Portable
 from minivae.kernels.cpu import bits_back as kernels
-from minivae.kernels.cpu import jit
 from minivae.kernels.gpu import exact
 from minivae.models import HierarchicalVAE
 from minivae.runs import save
@@ -67,9 +66,11 @@ def back(model, file):
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_device_and_a_cpu_write_the_same_file_and_read_each_others(cupy, monkeypatch, story, threads):
-    monkeypatch.setattr(jit, "threads", lambda: threads)
+    monkeypatch.setattr(bits_back, "threads", lambda: threads)
     make, likelihood = STORIES[story]
     x, there, here = images_of(likelihood), make().to("cuda"), make()
+    assert isinstance(coder_of(there)._coder(), Shared) == (threads > 1)
+    assert not isinstance(coder_of(here)._coder(), Shared)
     file = file_of(there, x)
     assert file == file_of(here, x)
     assert_array_equal(back(here, file), x)
@@ -118,7 +119,7 @@ def test_unchecked_its_file_would_be_told_and_never_read_as_other_images(cupy, m
 @pytest.mark.parametrize(("n", "threads"), [(7, 1), (28, 1), (28, 3)])
 def test_a_batch_is_a_copy_each_way(cupy, monkeypatch, story, evaluations, n, threads):
     """Of up to 64 blocks together: the encoder sees all images of a block at once, the other networks one of each block."""
-    monkeypatch.setattr(jit, "threads", lambda: threads)
+    monkeypatch.setattr(bits_back, "threads", lambda: threads)
     make, likelihood = STORIES[story]
     x, coder = images_of(likelihood, n), coder_of(make().to("cuda"))
     coder.decode(coder.encode(x, 7))  # networks go to the device when they are first asked for something
