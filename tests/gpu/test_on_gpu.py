@@ -19,10 +19,10 @@ from ..compress.conftest import images_of
 from ..ops.laws import pulled_back, value
 from ..ops.table import TABLE, cases
 from ..processes import alone, common_folder
-from . import test_samples
+from . import test_graph, test_samples
 from .test_coding import STORIES as CODERS
 from .test_coding import back, file_of
-from .test_graph import IMAGES, STORIES, same_state, trained
+from .test_graph import CONDITIONAL, IMAGES, STORIES, same_state, trained
 from .test_samples import SAMPLERS
 from .test_table import judged
 
@@ -137,6 +137,11 @@ def test_a_graph_and_eager_steps_make_the_same_bits(story):
     assert eager.on_gpu.graph is None
     assert same_state(captured, eager)
     assert measures == also
+
+
+@pytest.mark.parametrize("story", CONDITIONAL)
+def test_conditions_are_told_of_the_right_images(story):
+    test_graph.test_conditions_are_told_of_the_right_images(None, story)
 
 
 @pytest.mark.parametrize("why", ["cuBLAS", "upload", "read"])
