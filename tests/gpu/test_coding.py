@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 import minivae as mv
 from minivae import DataError, UsageError, nn
 from minivae.cli import main
-from minivae.compress import bits_back, compress, decompress, in_integers, portable, read_header
+from minivae.compress import LossyCoder, ProgressiveCoder, bits_back, compress, decompress, in_integers, portable, read_header
 from minivae.compress.bit_swap import coder_of
 from minivae.compress.bits_back import BitsBack
 from minivae.compress.messages import Group, Shared
@@ -147,6 +147,21 @@ def test_a_model_in_integers_is_judged_on_the_device(cupy):
     assert abs(a - b) <= 1e-3 * abs(b)
     moved = in_integers(model_of()).to("cuda")
     assert mv.losses(moved, x, seed=0)["loss"] == a
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: mv.models.Codec((32, 32, 3), mv.Stream(0), channels=4, latent=4), LossyCoder),
+        (lambda: mv.models.ProgressiveCodec((32, 32, 3), mv.Stream(0), width=4, bits=8), ProgressiveCoder),
+    ],
+)
+def test_photos_of_a_model_on_the_device_are_the_same_everywhere(cupy, make, kind):
+    """Its encoder computes in floats on the device, and what it found is in the file; decoders are those of a CPU."""
+    photo = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    there, here = kind(make().to("cuda")), kind(make())
+    for file in (there.compress(photo), here.compress(photo)):
+        assert_array_equal(there.decompress(file), here.decompress(file))
 
 
 @given(st.integers(0, 10), st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**32 - 1))
