@@ -12,7 +12,8 @@ import numpy as np
 from . import reference
 
 LOW = 1 << 32  # the least that a state is
-TABLES = ("edges", "table")  # among a coder's arguments: the other arrays have a row for each block
+LONG = ("push_levels", "pop_levels")  # what takes so long that threads pay; the others are done before a thread has begun
+TABLES = ("table",)  # among their arguments: the other arrays have a row for each block
 
 
 class Group:
@@ -40,14 +41,16 @@ class Group:
 
 
 class Shared:
-    """A coder whose functions share out the blocks to threads: where one thread has the networks' numbers of all of them."""
+    """A coder whose long functions share out the blocks to threads: where one thread has the networks' numbers of all of them."""
 
     def __init__(self, coder: Any, threads: int):
         self.coder, self.threads, self.pool = coder, threads, ThreadPoolExecutor(threads)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        function, names = getattr(self.coder, name), list(inspect.signature(getattr(reference, name)).parameters)
-        by_rows = [argument not in TABLES for argument in names]
+        function = getattr(self.coder, name)
+        if name not in LONG:
+            return function
+        by_rows = [argument not in TABLES for argument in inspect.signature(getattr(reference, name)).parameters]
 
         def run(*arguments: Any) -> None:
             def part(rows: slice) -> None:

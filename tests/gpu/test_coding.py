@@ -14,6 +14,7 @@ from minivae.compress.bit_swap import coder_of
 from minivae.compress.bits_back import BitsBack
 from minivae.compress.messages import Group, Shared
 from minivae.compress.portable import Portable
+from minivae.compress.tables import POSITION, logistic_table
 from minivae.kernels.cpu import bits_back as kernels
 from minivae.kernels.gpu import exact
 from minivae.models import HierarchicalVAE
@@ -192,21 +193,24 @@ def test_rounding_is_that_of_pythons_integers(least):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads_that_share_the_blocks_leave_the_same_messages(threads):
-    """Three blocks, with tables as long as there are blocks, which are not theirs."""
+@pytest.mark.parametrize("kind", [0, 1])
+def test_threads_that_share_the_blocks_leave_the_same_messages(threads, kind):
+    """Three blocks of bytes, pushed and popped: beta-binomial, and logistic, whose table has no row for each block."""
     rng, found = np.random.default_rng(0), []
-    ones = rng.integers(1, 2**10, (3, 9))
-    pixels = rng.integers(0, 2, (3, 9)).astype(np.uint8)
-    bins = rng.integers(0, 2, (3, 4))
-    means, inverses, noise = np.zeros((3, 4), np.int64), np.full((3, 4), 1 << 16), np.zeros((3, 4), np.uint64)
+    pixels, bins = rng.integers(0, 256, (3, 9)).astype(np.uint8), rng.integers(0, 2, (3, 4))
+    first, second = rng.uniform(0.5, 3, (2, 3, 9)) if kind == 0 else (np.full((3, 9), n << POSITION) // 4 for n in (2, 40))
+    table = logistic_table()
     for coder in (kernels, Shared(kernels, threads)):
         group = Group(np.full(3, 1 << 32), [np.arange(5, dtype=np.uint32)] * 3)
         group.make_room(100)
-        coder.push_binary(*group.first(3), ones, 10, pixels)
-        coder.push_latents(
-            *group.first(3), means, inverses, noise, np.array([-(1 << 19), 0, 1 << 19]), mv.compress.tables.normal_table(), 24, 0, bins
-        )
-        found.append([a.tolist() for a in group.first(3)])
+        coder.push_levels(*group.first(3), first, second, kind, table, 16, pixels)
+        coder.push_uniform(*group.first(3), bins, 1)
+        message = [a.tolist() for a in group.first(3)]
+        coder.pop_uniform(*group.first(3), np.empty_like(bins), 1)
+        again = np.empty_like(pixels)
+        coder.pop_levels(*group.first(3), first, second, kind, table, 16, again)
+        assert_array_equal(again, pixels)
+        found.append(message)
     assert found[0] == found[1]
 
 
