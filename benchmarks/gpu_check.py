@@ -1,6 +1,7 @@
 """Is the GPU right?  Values and gradients of every kernel against the float64 reference, and the same random numbers, bit for bit.
 
-What no op reaches (batches, the counters and measures of a step, Adam) is compared with the CPU's in the same way, or by a tiny training.
+What no op reaches (batches, the counters and measures of a step, Adam) is compared with the CPU's in the same way, or by a tiny training;
+networks in integers, which files are coded with, to the bit.
 """
 
 import math
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import minivae as mv
-from minivae import Op, Stream, Tensor
+from minivae import Op, Stream, Tensor, nn
 from minivae.backend import gpu, use_precision
+from minivae.compress import Portable
 from minivae.kernels.gpu import KERNELS, dense, step
 from minivae.training import Adam, gradient_norm
 
@@ -172,6 +174,14 @@ def of_a_step(n: int) -> dict[str, tuple[float, float]]:
     return found
 
 
+def of_coding(rows: int, units: int) -> dict[str, tuple[float, float]]:
+    """{what: (numbers that differ, 0)}: a coder's networks are of integers, which every machine makes alike."""
+    network = nn.Sequential(nn.Dense(71, units, Stream(0), "relu"), nn.Dense(units, 33, Stream(1)))
+    portable, a = Portable(network), np.rint(np.random.default_rng(3).normal(size=(rows, 71)) * 2**16)  # sums that float32 has no room for
+    there = portable.on_gpu().run(gpu().asarray(a)).get()
+    return {"a network in integers": (float((there != portable.run(a)).sum()), 0.0)}
+
+
 def check(
     small: bool = False,
     upload: Callable | None = None,
@@ -195,11 +205,15 @@ def check(
                 yield found
     for n in (1, 7, 1003 if small else 1_000_003):
         yield judged(f"{n} uniforms", "bits", 0.0, lambda: {"value": 0.0 if uniforms(n, upload, download) else 1.0})  # noqa: B023
-    try:
-        for what, (worst, bound) in of_a_step(1003 if small else 1_000_003).items():
-            yield {"what": what, "precision": "step", "worst": worst, "of": "value", "bound": bound, "holds": worst <= bound}
-    except Exception as error:
-        yield failed("what a step has beside its ops", "step", 0.0, error)
+    for what, precision, found in (
+        ("what a step has beside its ops", "step", lambda: of_a_step(1003 if small else 1_000_003)),
+        ("a network in integers", "bits", lambda: of_coding(*((6, 9) if small else (501, 400)))),
+    ):
+        try:
+            for one, (worst, bound) in found().items():
+                yield {"what": one, "precision": precision, "worst": worst, "of": "value", "bound": bound, "holds": worst <= bound}
+        except Exception as error:
+            yield failed(what, precision, 0.0, error)
 
 
 def judged(what: str, precision: str, bound: float, found: Callable[[], dict[str, float]]) -> dict[str, Any]:

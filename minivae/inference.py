@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .backend import to_device, xp
 from .data import binarize, to_float
 from .engine import Tensor, no_grad
 from .errors import UsageError
@@ -30,7 +31,7 @@ def encode_mean(model: Any, x: np.ndarray, labels: np.ndarray | None = None) -> 
 
 def decode_mean(model: Any, z: Any, labels: np.ndarray | None = None) -> np.ndarray:
     """E[x | z], the means of p(x | z).     z (..., K), labels of as many -> (..., *shape of x)"""
-    z = np.asarray(z)
+    z = np.asarray(z) if xp(z) is np else z
     rows = z.reshape(-1, z.shape[-1]).astype(np.float32)
     if labels is not None:
         labels = np.asarray(labels).reshape(len(rows), -1) if np.ndim(labels) >= z.ndim else np.asarray(labels).reshape(-1)
@@ -45,16 +46,21 @@ def reconstruct(model: Any, x: np.ndarray, labels: np.ndarray | None = None) -> 
 
 def sample_prior(model: Any, rng: Stream, n: int, labels: np.ndarray | None = None) -> np.ndarray:
     """n codes from the prior, or from that of each label.     -> (n, K)"""
+    return array(prior_codes(model, rng, n, labels))
+
+
+def prior_codes(model: Any, rng: Stream, n: int, labels: np.ndarray | None) -> Any:
+    """The same, where the model is."""
     with looking_at(model):
         known = conditioned(model, labels)
         own = getattr(known, "sample_prior", None)
-        like_this = model.parameters()[0].data
-        return array(own(rng, n) if own is not None else known.prior.sample(rng, n, like=like_this))
+        return own(rng, n) if own is not None else known.prior.sample(rng, n, like=model.parameters()[0].data)
 
 
 def sample(model: Any, rng: Stream, n: int, labels: np.ndarray | None = None) -> np.ndarray:
     """Means of p(x | z) for n codes from the prior: what the model draws.     -> (n, *shape of x)"""
-    return decode_mean(model, sample_prior(model, rng, n, labels), labels)
+    codes = prior_codes(model, rng, n, labels)
+    return decode_mean(model, codes.data if isinstance(codes, Tensor) else codes, labels)
 
 
 def features(classifier: Any, x: np.ndarray) -> np.ndarray:
@@ -127,7 +133,7 @@ def looking_at(model: Any) -> Iterator[None]:
 
 
 def array(value: Any) -> np.ndarray:
-    return value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    return value.numpy() if isinstance(value, Tensor) else np.asarray(to_device(value, "cpu"))
 
 
 def need(model: Any, method: str, what: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import minivae as mv
 from minivae.backend import gpu
 from minivae.cli.bench import Workload, flops, objective
-from minivae.kernels.gpu import KERNELS, dense, launcher, step
+from minivae.kernels.gpu import KERNELS, dense, exact, launcher, step
 
 from .gpu.host import host, needs_compiler
 from .gpu.host.fake_cupy import installed
@@ -65,6 +65,18 @@ def test_every_kernel_is_checked_and_right(check, module):
     assert {layer.op for layer in module("gpu_check").LAYERS} == set(KERNELS)
     assert {row["bound"] for row in rows if row["precision"] in ("fp32", "tf32")} == {1e-5, 1e-3}
     assert max(row["worst"] for row in rows if row["precision"] == "tf32") > 1e-5  # it was TF32
+
+
+@needs_compiler
+def test_sums_of_integers_that_are_rounded_are_found(check, monkeypatch):
+    product = exact.product
+
+    def wrong(a, w, y):
+        product(a, w, y)
+        y[...] = y.astype(np.float32)
+
+    monkeypatch.setattr(exact, "product", wrong)
+    assert [row["what"] for row in check() if not row["holds"]] == ["a network in integers"]
 
 
 @needs_compiler

@@ -24,7 +24,7 @@ __all__ = ["BLOCK", "compress_command", "decompress_command"]
 
 
 def compress_command(options: argparse.Namespace, device: str | None) -> None:
-    model = load_model(options.folder)
+    model = model_of(options.folder, device)
     if isinstance(model, Codec):
         compress_photo(model, options)
         return
@@ -49,12 +49,17 @@ def compress_command(options: argparse.Namespace, device: str | None) -> None:
 def decompress_command(options: argparse.Namespace, device: str | None) -> None:
     data = container.read_file(options.file)
     if data[: len(lossy.MAGIC)] == lossy.MAGIC:
-        decompress_photo(data, options)
+        decompress_photo(data, options, device)
         return
     header = container.read_header(data, str(options.file))
-    model = load_model(options.folder)
+    model = model_of(options.folder, device)
     coder = coder_for(model, header)
     write_images(options.out, container.decompress(coder, data, str(options.file)), header.images, coder.shape)
+
+
+def model_of(folder: Path, device: str | None) -> Any:
+    """The run's model, on a CPU unless a GPU is asked for: the file is the same."""
+    return load_model(folder).to(device or "cpu")
 
 
 def compress_photo(model: Any, options: argparse.Namespace) -> None:
@@ -73,8 +78,8 @@ def compress_photo(model: Any, options: argparse.Namespace) -> None:
     print(f"  not counted: the model, without which nobody can read the file, {4 * sum(p.size for p in model.parameters()):,} bytes")
 
 
-def decompress_photo(data: bytes, options: argparse.Namespace) -> None:
-    model = load_model(options.folder)
+def decompress_photo(data: bytes, options: argparse.Namespace, device: str | None) -> None:
+    model = model_of(options.folder, device)
     if not isinstance(model, Codec):
         raise DataError(f"{options.file} was made by a lossy codec, and {options.folder} holds a {type(model).__name__}; name its run")
     picture = LossyCoder(model).decompress(data, str(options.file))

@@ -37,9 +37,10 @@ from ..kernels.cpu import bits_back as kernels
 from ..kernels.cpu import jit
 from ..models import VAE
 from . import reference
-from .messages import LOW, Group, group_bits, initial_words, splitmix
+from .integers import STANDARD, Precision
+from .messages import LOW, Group, Shared, group_bits, initial_words, splitmix
 from .pixels import PIXELS
-from .portable import STANDARD, Portable, Precision
+from .portable import Portable
 from .tables import POSITION, STEP, bin_centres, bin_edges, exp_table, normal_table
 
 LOG_SIGMA = (-8, 6)  # of the posterior; beyond, it is cut
@@ -60,6 +61,9 @@ class Block(NamedTuple):
 
 class BitsBack:
     """The coder of a model: a VAE of 8-bit or binary images, on any device and of any backend; its networks are rounded to integers.
+
+    A model on a GPU has its networks there, and the messages on the CPU: of each image of up to 64 blocks together, codes go there and
+    what the decoder says of the pixels comes back.  The file is the same to the byte, and any machine reads it.
 
     latent_bits       the bins of a latent are 2^latent_bits
     posterior_bits    precision of the posterior over them
@@ -118,6 +122,10 @@ class BitsBack:
         return math.prod(self.shape)
 
     # --- the networks ---
+
+    @property
+    def is_on_gpu(self) -> bool:
+        return any(network.is_on_gpu for network in self.networks)
 
     def posterior(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """q(z | x) as integers of 2^-POSITION.     pixels (N, D) uint8 -> means, 1 / sigma (N, K)"""
@@ -190,8 +198,8 @@ class BitsBack:
         return [starts[i : i + together] for i in range(0, len(starts), together)]
 
     def _by_threads(self, work: Any, items: list[Any], lengths: list[np.ndarray] | None = None) -> list[Any]:
-        """Neighbouring blocks to each thread: they are independent, so that the bits are the same for any number."""
-        workers = max(1, min(jit.threads() if cpu_backend() == "numba" else 1, len(items)))
+        """Neighbouring blocks to each thread, all of them to a GPU: they are independent, so that the bits are the same for any number."""
+        workers = 1 if self.is_on_gpu else max(1, min(threads(), len(items)))
         cuts = [len(items) * i // workers for i in range(workers + 1)]
         tasks: list[tuple[list[Any], Any]] = [(items[a:b], None if lengths is None else []) for a, b in itertools.pairwise(cuts)]
         if workers == 1:
@@ -205,7 +213,7 @@ class BitsBack:
         return [one for part in done for one in part]
 
     def _encode_group(self, items: list[tuple[np.ndarray, int]], lengths: list[np.ndarray] | None) -> list[Block]:
-        coder: Any = kernels if cpu_backend() == "numba" else reference
+        coder = self._coder()
         counts = [len(part) for part, _ in items]
         group = Group(
             np.full(len(items), LOW), [initial_words(number, count * self.latent) for (_, number), count in zip(items, counts, strict=True)]
@@ -257,7 +265,7 @@ class BitsBack:
         return self.pixels.to_images(np.concatenate(found)).reshape(-1, *self.shape)
 
     def _decode_group(self, items: list[tuple[Block, int]]) -> list[np.ndarray]:
-        coder: Any = kernels if cpu_backend() == "numba" else reference
+        coder = self._coder()
         heads = np.array([int(block.words[-2]) | int(block.words[-1]) << 32 for block, _ in items], np.uint64)
         group, count = Group(heads, [block.words[:-2] for block, _ in items]), items[0][0].images
         if (heads < LOW).any():
@@ -282,11 +290,21 @@ class BitsBack:
                 raise DataError(f"block {number} does not decode to the images that were coded: the file was altered")
         return list(pixels)
 
+    def _coder(self) -> Any:
+        if cpu_backend() != "numba":
+            return reference
+        return Shared(kernels, threads()) if self.is_on_gpu and threads() > 1 else kernels
+
     def _noise(self, items: Sequence[tuple[Any, int]], image: int, count: int) -> np.ndarray:
         """For so many images from that number on, in each block.     -> (blocks, count, latents) uint64 below 2^posterior_bits"""
         start = np.array([number << 32 for _, number in items], np.uint64)[:, None] + np.uint64(image * self.latent)
         found = splitmix(start + np.arange(count * self.latent, dtype=np.uint64)) >> np.uint64(64 - self.posterior_bits)
         return found.reshape(len(items), count, self.latent)
+
+
+def threads() -> int:
+    """That may work at blocks."""
+    return jit.threads() if cpu_backend() == "numba" else 1
 
 
 def total_bits(blocks: Sequence[Block]) -> int:

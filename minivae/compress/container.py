@@ -36,7 +36,7 @@ import numpy as np
 from ..errors import DataError
 from .bit_swap import coder_of
 from .bits_back import LARGEST_BLOCK, ROOM, TOGETHER, BitsBack, Block
-from .portable import FEWEST, MOST
+from .integers import FEWEST, MOST
 
 MAGIC = b"\x89MVL\r\n\x1a\n"
 VERSION = 1

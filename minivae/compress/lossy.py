@@ -37,7 +37,8 @@ from ..errors import DataError, ShapeError, UsageError
 from ..models.codec import GAIN, STRIDE
 from ..nn import evaluating
 from . import tables
-from .portable import STANDARD, conv_transpose
+from .integers import STANDARD
+from .portable import conv_transpose
 from .rans import Stack
 
 MAGIC = b"\x89MVP\r\n\x1a\n"
@@ -247,8 +248,8 @@ def tables_of(density: Any) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def portable_convolution(layer: Any, where: str) -> tuple[Any, list[np.ndarray]]:
-    forward, _, arrays, _ = conv_transpose(layer, where)
-    return forward, arrays
+    made = conv_transpose(layer, where)
+    return made, list(made.integers)
 
 
 def inverse_gdn(layer: Any) -> tuple[Any, list[np.ndarray]]:

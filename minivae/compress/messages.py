@@ -1,11 +1,19 @@
 """Messages of many blocks side by side, and the noise that writer and reader make alike."""
 
 import hashlib
-from collections.abc import Sequence
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
+from . import reference
+
 LOW = 1 << 32  # the least that a state is
+LONG = ("push_levels", "pop_levels")  # what takes so long that threads pay; the others are done before a thread has begun
+TABLES = ("table",)  # among their arguments: the other arrays have a row for each block
 
 
 class Group:
@@ -30,6 +38,28 @@ class Group:
     def first(self, n: int) -> tuple[np.ndarray, ...]:
         """The states of the first n blocks, views."""
         return self.heads[:n], self.words[:n], self.sizes[:n]
+
+
+class Shared:
+    """A coder whose long functions share out the blocks to threads: where one thread has the networks' numbers of all of them."""
+
+    def __init__(self, coder: Any, threads: int):
+        self.coder, self.threads, self.pool = coder, threads, ThreadPoolExecutor(threads)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        function = getattr(self.coder, name)
+        if name not in LONG:
+            return function
+        by_rows = [argument not in TABLES for argument in inspect.signature(getattr(reference, name)).parameters]
+
+        def run(*arguments: Any) -> None:
+            def part(rows: slice) -> None:
+                function(*[a[rows] if own and isinstance(a, np.ndarray) else a for own, a in zip(by_rows, arguments, strict=True)])
+
+            cuts = [len(arguments[0]) * i // self.threads for i in range(self.threads + 1)]
+            list(self.pool.map(part, [slice(a, b) for a, b in itertools.pairwise(cuts) if a < b]))
+
+        return run
 
 
 def initial_words(block: int, count: int) -> np.ndarray:

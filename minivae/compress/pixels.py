@@ -8,7 +8,7 @@ from ..backend import cpu_backend
 from ..errors import DataError
 from ..kernels.cpu import bits_back as kernels
 from ..models.likelihoods import NARROWEST
-from .portable import STANDARD, Precision
+from .integers import STANDARD, Precision
 from .tables import POSITION, STEP, bernoulli_table, exp_table, logistic_table
 
 LOGIT = 16  # beyond +-16 a pixel has one slot of 2^16 less than all

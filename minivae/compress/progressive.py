@@ -20,10 +20,11 @@ from ..errors import DataError, UsageError
 from ..models.residual_gru import GRAY, STRIDE, scale_of
 from ..nn import evaluating
 from . import tables
+from .integers import STANDARD
+from .integers import TABLE_END as LAST
 from .iterations import GAINS, LARGEST, MOST, VERSION, Part, gain_for, pack, read_chunks, unpack_bits
 from .lossy import checked
-from .portable import STANDARD, conv
-from .portable import TABLE_END as LAST
+from .portable import conv
 
 BAND = 1 << 18  # numbers of a unit that are worked at together, so that they stay in a cache
 ACTIVATION, SUM, LIMIT = STANDARD.activation, STANDARD.sum, STANDARD.limit
@@ -134,8 +135,9 @@ def on_grid(a: np.ndarray) -> np.ndarray:
 
 def convolution(layer: Any, where: str, digest: Any) -> Any:
     """A layer's convolution of stride 1 in integers, one product of all windows.     (1, H, W, inputs) -> (1, H, W, outputs)"""
-    _, _, (w, b), options = conv(layer, where, STANDARD)
-    digest.update(repr((where, w.shape, b.shape, options)).encode())
+    made = conv(layer, where, STANDARD)
+    w, b = made.integers
+    digest.update(repr((where, w.shape, b.shape, made.options)).encode())
     for array in (w, b):
         digest.update(array.astype("<i8").tobytes())
     kernel, flat = w.shape[:2], np.ascontiguousarray(w.transpose(2, 0, 1, 3)).reshape(-1, w.shape[3])

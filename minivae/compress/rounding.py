@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_device, xp
+from ..backend import xp
 from ..engine import Tensor, constant_of
 from ..nn import Module
-from .portable import STANDARD, Portable, Precision
+from .integers import STANDARD, Precision
+from .portable import Portable
 
 NETWORKS = ("encoder", "decoder", "upwards", "downwards")
 
@@ -29,9 +30,8 @@ class InIntegers(Module):
 
     def by_integers(self, x: Any) -> Any:
         at = self.portable.at
-        a = np.floor(np.asarray(to_device(x, "cpu"), np.float64) * 2.0**at.activation + 0.5)
-        y = self.portable(np.clip(a, -at.limit, at.limit)) * 2.0**-at.sum
-        return to_device(y.astype(x.dtype), "cpu" if xp(x) is np else "cuda")
+        a = xp(x).floor(x.astype(np.float64) * 2.0**at.activation + 0.5).clip(-at.limit, at.limit)
+        return (self.portable(a) * 2.0**-at.sum).astype(x.dtype)
 
 
 def in_integers(model: Any, weight_bits: int = STANDARD.weight, activation_bits: int = STANDARD.activation) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import to_device, xp
 from ..data import to_float
 from ..engine import no_grad
 from ..errors import UsageError
@@ -55,9 +56,9 @@ def layer_costs(model: Any, images: Any, rng: Stream, draws: int = 4, layers: in
     with no_grad(), evaluating(model):
         own = model.parameters()[0].data
         for start in range(0, len(images), batch):
-            x = to_float(images[start : start + batch]).astype(own.dtype)
+            x = to_device(to_float(images[start : start + batch]), "cpu" if xp(own) is np else "cuda").astype(own.dtype)
             found = [terms(model, x, rng, layers) for _ in range(draws)]
-            t, nats = (np.stack(a, axis=1) for a in ([f.t for f in found], [f.squares.numpy() * f.weight for f in found]))
+            t, nats = (np.stack(a, axis=1) for a in ([to_device(f.t, "cpu") for f in found], [f.squares.numpy() * f.weight for f in found]))
             reconstruction = np.mean([f.reconstruction.numpy() for f in found], axis=0)
             rows.append([np.asarray(model.gamma(t.astype(float))), nats.astype(float), found[0].top.numpy().astype(float), reconstruction])
     gamma, nats, prior, reconstruction = (np.concatenate(part) for part in zip(*rows, strict=True))

@@ -86,7 +86,8 @@ def test_the_rivals_train_on_the_device_too(cupy, data, tmp_path, rival, capsys,
     np.testing.assert_allclose(measures(there), measures(here), rtol=1e-3, atol=1e-4)
     assert call("resume", there, "--epochs", 3) == 0
     assert call("evaluate", there, "--samples", 2, "--count", 3) == 0
-    assert call("sample", there, "--count", 1) == 0
+    for folder, device in ((there, "cuda"), (there, "cpu"), (here, "cuda")):
+        assert call("sample", folder, "--count", 1, "--device", device) == 0
 
 
 def test_the_check_of_gradients_stays_on_the_cpu(cupy, data, tmp_path, capsys, monkeypatch):

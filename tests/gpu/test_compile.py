@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-import minivae.kernels.gpu.step  # noqa: F401  its kernels are declared when it is loaded
+import minivae.kernels.gpu.exact
+import minivae.kernels.gpu.step  # noqa: F401  their kernels are declared when they are loaded
 from minivae.kernels.gpu.launcher import SOURCES, Kernel, source
 
 from ..processes import common_folder, once

@@ -45,7 +45,7 @@ def build(device="cuda", **options):
     make = (
         WithMoments if kind is WithMoments else lambda **rest: mv.models.build({**({"model": kind} if kind else {}), **rest}, mv.Stream(0))
     )
-    arguments = {"image_shape": SHAPE, **SMALL, **options}
+    arguments = {name: value for name, value in {"image_shape": SHAPE, **SMALL, **options}.items() if value is not None}
     return (make(rng=mv.Stream(0), **arguments) if kind is WithMoments else make(**arguments)).to(device)
 
 
@@ -87,6 +87,12 @@ STORIES = {
     "conv": ({}, {"arch": "conv", "channels": (2,)}),
     "gru": ({}, {"arch": "gru"}),
     "lstm": ({}, {"arch": "lstm"}),
+    "gru and kl warm-up": ({"objective": Elbo(kl_warmup=1.5)}, {"arch": "gru"}),
+    "vamp": ({}, {"kind": "vamp"}),
+    "flow": ({}, {"kind": "flow"}),
+    "vq": ({}, {"kind": "vq", "latent": 4}),
+    "diffusion": ({}, {"kind": "diffusion", "latent": None}),
+    "unet": ({}, {"kind": "diffusion", "arch": "unet", "channels": (2,), "hidden": None, "latent": None}),
     "gaussian": ({}, {"likelihood": "gaussian", "activation": "silu"}),
     "laplace": ({}, {"likelihood": "laplace", "activation": "elu"}),
     "continuous": ({}, {"likelihood": "continuous_bernoulli", "activation": "leaky_relu"}),
@@ -104,8 +110,8 @@ def test_a_graph_and_eager_steps_make_the_same_bits_and_nearly_those_of_the_cpu(
     assert same_state(captured, eager)
     assert measures == also
     cpu, there = trained(config, device="cpu", **options)
-    # Adam moves a parameter whose gradient is rounding alone, as that of a bias before batch norm, by up to lr a step, 15 times
-    noise = 15e-3 if story == "batch norm and dropout" else 1e-4
+    # Adam moves a parameter whose gradient is rounding alone, as that of a bias before a norm, by up to lr a step, 15 times
+    noise = 15e-3 if story in ("batch norm and dropout", "unet") else 1e-4
     for a, b in zip(measures, there, strict=True):
         np.testing.assert_allclose([*a.values()], [*b.values()], rtol=noise)
     for name, a in cpu.state()[0].items():
@@ -266,14 +272,25 @@ def test_what_stays_eager_trains_as_on_the_cpu(cupy, config, options, why):
         np.testing.assert_allclose([*a.values()], [*b.values()], rtol=2e-5)
 
 
-@pytest.mark.parametrize("prior_kind", ["fixed", "learned"])
-@pytest.mark.parametrize("as_numbers", [False, True])
-def test_conditions_are_told_of_the_right_images(cupy, as_numbers, prior_kind):
+CONDITIONAL = {  # whether the condition is numbers, the objective, the model
+    "labels": (False, None, {}),
+    "numbers": (True, None, {}),
+    "labels, learned prior": (False, None, {"prior_kind": "learned"}),
+    "numbers, learned prior": (True, None, {"prior_kind": "learned"}),
+    "gru and kl warm-up": (False, Elbo(kl_warmup=1.5), {"arch": "gru"}),
+    "lstm and iwae": (False, Iwae(2), {"arch": "lstm"}),
+    "conv": (True, None, {"arch": "conv", "channels": (2,)}),
+}
+
+
+@pytest.mark.parametrize("story", CONDITIONAL)
+def test_conditions_are_told_of_the_right_images(cupy, story):
+    as_numbers, objective, options = CONDITIONAL[story]
     conditions = np.random.default_rng(1).random((len(IMAGES), 3)).astype(np.float32) if as_numbers else np.arange(len(IMAGES)) % 3
     runs = {}
     for how in ("graph", "eager", "cpu"):
-        model = build("cpu" if how == "cpu" else "cuda", kind="cvae", condition=3, prior_kind=prior_kind)
-        trainer = Trainer(model, TrainingConfig(batch_size=8))
+        model = build("cpu" if how == "cpu" else "cuda", kind="cvae", condition=3, **options)
+        trainer = Trainer(model, TrainingConfig(batch_size=8), objective)
         if how == "eager":
             trainer.on_gpu = graph.DeviceEpochs(trainer)
             trainer.on_gpu.refused = lambda: "the test asks for it"

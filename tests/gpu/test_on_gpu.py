@@ -15,10 +15,15 @@ from minivae.errors import UsageError
 from minivae.kernels.gpu import KERNELS, dense, launcher, step
 from minivae.objectives import elbo
 
+from ..compress.conftest import images_of
 from ..ops.laws import pulled_back, value
 from ..ops.table import TABLE, cases
 from ..processes import alone, common_folder
-from .test_graph import IMAGES, STORIES, same_state, trained
+from . import test_graph, test_samples
+from .test_coding import STORIES as CODERS
+from .test_coding import back, file_of
+from .test_graph import CONDITIONAL, IMAGES, STORIES, same_state, trained
+from .test_samples import SAMPLERS
 from .test_table import judged
 
 pytestmark = pytest.mark.gpu
@@ -134,6 +139,11 @@ def test_a_graph_and_eager_steps_make_the_same_bits(story):
     assert measures == also
 
 
+@pytest.mark.parametrize("story", CONDITIONAL)
+def test_conditions_are_told_of_the_right_images(story):
+    test_graph.test_conditions_are_told_of_the_right_images(None, story)
+
+
 @pytest.mark.parametrize("why", ["cuBLAS", "upload", "read"])
 def test_what_a_graph_cannot_hold_stays_eager(why):
     def objective(model, x, rng, beta):
@@ -190,6 +200,21 @@ def test_the_same_bits_every_run():
     runs = [KERNELS["bernoulli_log_prob"][0](x, x)[0].get().tobytes() for _ in range(5)]
     runs_of_products = [dense.gemm(x, x, transpose_b=True).get().tobytes() for _ in range(5)]
     assert len(set(runs)) == len(set(runs_of_products)) == 1
+
+
+@pytest.mark.parametrize("story", CODERS)
+def test_the_same_file_as_a_cpu_writes(story):
+    make, likelihood = CODERS[story]
+    x, there, here = images_of(likelihood), make().to("cuda"), make()
+    file = file_of(there, x)
+    assert file == file_of(here, x)
+    assert (back(here, file) == x).all()
+    assert (back(there, file) == x).all()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samples_of_a_diffusion_are_those_of_the_cpu(sampler):
+    test_samples.test_samples_of_a_diffusion_are_those_of_the_cpu(None, sampler)
 
 
 def test_memory_that_runs_out_is_one_sentence():
