@@ -96,21 +96,23 @@ def fine_tuned(at, epochs, seed):
     return supervised(EncoderClassifier.of(vae, Stream(seed)), images, at, epochs, seed), lambda x: x
 
 
-def semi(model: M2, look: Callable[[np.ndarray, int], np.ndarray], at: np.ndarray, alpha: float, name: str, **how: Any) -> M2:
+def semi(
+    model: M2, look: Callable[[np.ndarray, int], np.ndarray], at: np.ndarray, alpha: float, name: str, beta: float = 1.0, **how: Any
+) -> M2:
     """One image in six has a label, because those that have are repeated; in the bound they count once."""
     repeats = max(1, round(len(images) / (5 * len(at))))
     x, told = partly_labelled(images, labels, at, repeats)
-    name = f"{name}, {alpha:g}, draw {how['seed']}"
+    name = f"{name}, {alpha:g}, beta {beta:g}, draw {how['seed']}"
     file = stage.kept(asked, f"few labels {name}")
-    objective = SemiSupervised(alpha, repeats)
+    objective = SemiSupervised(alpha, repeats, beta)
     stage.train(model, lambda done: (look(x, done), told), objective=objective, name=name, file=file, lr_schedule=schedule, **how)
     return model
 
 
-def m2(at, alpha, seed):
+def m2(at, beta, seed):
     model = M2(shape, Stream(seed), latent=stage.pick(asked, 10, 10, 50), hidden=(stage.pick(asked, 64, 100, 300),))
-    epochs, size, lr = stage.pick(asked, (12, 100, 2e-3), (20, 100, 2e-3), (8, 50, 1e-3))
-    return semi(model, lambda x, done: x, at, alpha, "M2", epochs=epochs, batch_size=size, lr=lr, seed=seed), lambda x: x
+    alpha, epochs, lr = stage.pick(asked, (10.0, 12, 2e-3), (10.0, 20, 2e-3), (100.0, 12, 1e-3))
+    return semi(model, lambda x, done: x, at, alpha, "M2", beta, epochs=epochs, batch_size=100, lr=lr, seed=seed), lambda x: x
 
 
 def m1_m2(at, alpha, seed):
@@ -131,17 +133,18 @@ def error(found: tuple[Any, Callable[[np.ndarray], np.ndarray]], x: np.ndarray, 
 
 
 # %%
-# Each way has one setting: how long it learns from the labels, or the weight :math:`\alpha` of the classification.  It is chosen by the
-# held-out images, for the first draw of labels and each number of them.  (So many labels to choose by are a luxury that somebody with a
-# hundred has not.  It is given to every way, the one without the VAE included; but M2 of large images, the dearest, goes without.)
+# Each way has one setting: how long it learns from the labels; the weight :math:`\alpha` of the classification of M1+M2; how dear
+# :math:`\beta` makes the code of M2.  It is chosen by the held-out images, for the first draw of labels and each number of them.  (So many
+# labels to choose by are a luxury that somebody with a hundred has not.  It is given to every way, the one without the VAE included.)
 
 LONG, WEIGHTS = stage.pick(asked, (20, 80), (20, 60, 200), (20, 60, 200)), stage.pick(asked, (10.0,), (1.0, 10.0), (1.0, 10.0))
+BETAS = stage.pick(asked, (1.0,), (1.0, 4.0), (1.0, 4.0))
 ways: dict[str, tuple[Way, tuple]] = {
     "from scratch": (scratch, LONG),
     "frozen": (frozen, LONG),
     "fine-tuned": (fine_tuned, LONG),
     "M1+M2": (m1_m2, WEIGHTS),
-    "M2": (m2, stage.pick(asked, WEIGHTS, WEIGHTS, WEIGHTS[-1:])),
+    "M2": (m2, BETAS),
 }
 errors: dict[tuple[str, int], np.ndarray] = {}
 models: dict[tuple[str, int], list] = {}

@@ -8,25 +8,28 @@ from ..backend import xp
 from ..engine import constant_of
 from ..errors import UsageError
 from ..models.m2 import known_rows, unknown_rows
-from .base import Objective, setting
+from .base import Objective, setting, weighted
 
 
 @dataclass(frozen=True)
 class SemiSupervised(Objective):
     """loss = (1/W) sum_n w_n J_n + alpha mean over labelled n of -log q(y_n | x_n), nats per image.
 
-        L(x, y) = -log p(x | z, y) + KL(q(z | x, y) || p(z)) + log K, one z ~ q(z | x, y)     >= -log p(x, y) on average
-        J_n     = L(x_n, y_n)                                        w_n = 1 / repeats        where the label is known
-        J_n     = sum_y q(y | x_n) (L(x_n, y) + log q(y | x_n))      w_n = 1                  where it is -1
+        L(x, y) = -log p(x | z, y) + beta (KL(q(z | x, y) || p(z)) + log K), one z ~ q(z | x, y)
+        J_n     = L(x_n, y_n)                                             w_n = 1 / repeats       where the label is known
+        J_n     = sum_y q(y | x_n) (L(x_n, y) + beta log q(y | x_n))      w_n = 1                 where it is -1
 
-    and W the sum of w_n.  The sum over y is taken over all K classes, not sampled.  Without labels all images are unlabelled.
+    and W the sum of w_n.  With beta = 1, L(x, y) >= -log p(x, y) and J_n >= -log p(x_n) on average.  The sum over y is taken over all K
+    classes, not sampled.  Without labels all images are unlabelled.
+
+    A larger beta (I. Higgins et al., "beta-VAE", 2017) leaves z less room: what the class can tell of an image is told by the class.
 
     The paper's eq. 9 over N: its alpha is this one times N, and its classification term alpha N / N_labelled sum_n is, an image, alpha
     times the mean over the labelled ones.  That mean is the batch's; so a batch without a labelled image would have no such term, and
     labels that leave more than one batch in 20 without are refused: data.partly_labelled repeats the labelled images, and `repeats`
     takes them back out of the bound.
 
-    Reports: reconstruction and kl, whose sum is J_n; classification, the mean of -log q(y | x), 0 without labels.
+    Reports: reconstruction and kl, whose sum is J_n with beta = 1; classification, the mean of -log q(y | x), 0 without labels.
     """
 
     name: ClassVar[str] = "m2"
@@ -35,6 +38,7 @@ class SemiSupervised(Objective):
 
     alpha: float = setting(0.1, "weight of the classification of labelled images, an image of the data", 0)
     repeats: float = setting(1.0, "how often the data hold each labelled image", 1)
+    beta: float = setting(1.0, "weight of what z and the class cost", 0)
 
     def check(self, model: Any, labels: Any, batch_size: int) -> None:
         if labels is None:
@@ -61,7 +65,7 @@ class SemiSupervised(Objective):
         if batch.label is None:
             paid = (q * reconstruction).sum(axis=1)
             apart = (q * (divergence + log_q)).sum(axis=1) + model.class_nats
-            return {"model": (paid + apart).mean()}, {"reconstruction": paid, "kl": apart, "classification": 0.0}
+            return {"model": (paid + weighted(self.beta, apart)).mean()}, {"reconstruction": paid, "kl": apart, "classification": 0.0}
         dtype = log_q.data.dtype.type
         known = constant_of(known_rows, batch.label, model.classes, dtype)
         hidden = constant_of(unknown_rows, batch.label, dtype)  # (N, 1)
@@ -71,7 +75,7 @@ class SemiSupervised(Objective):
         apart = (weight * divergence + guess * log_q).sum(axis=1) + model.class_nats
         shares = constant_of(shares_of, batch.label, float(self.repeats), dtype)  # (2, N)
         classification = -((known * log_q).sum(axis=1) * shares[1]).sum()
-        loss = ((paid + apart) * shares[0]).sum() + classification * self.alpha
+        loss = ((paid + weighted(self.beta, apart)) * shares[0]).sum() + classification * self.alpha
         return {"model": loss}, {"reconstruction": paid, "kl": apart, "classification": classification}
 
 

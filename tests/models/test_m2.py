@@ -62,26 +62,27 @@ def test_the_bound_lies_below_log_p_by_the_two_divergences(latent):
                 assert abs(paid.mean() - exact) < 5 * paid.std() / math.sqrt(draws)
 
 
-def test_the_loss_is_its_definition():
+@pytest.mark.parametrize("beta", [1.0, 4.0])
+def test_the_loss_is_its_definition(beta):
     made = model(2)
     with no_grad():
         reconstruction, divergence = (part.data for part in made.each_class(X, Stream(3)))
         log_q = log_softmax(made.logits(X).data, axis=1)
-    joint, q, repeats, alpha = reconstruction + divergence + math.log(3), np.exp(log_q), 4.0, 0.7
-    bounds, weights, told = [], [], []
+    apart, q, repeats, alpha = divergence + math.log(3), np.exp(log_q), 4.0, 0.7
+    bounds, sums, weights, told = [], [], [], []
     for n, y in enumerate(Y):
-        if y == UNKNOWN:
-            bounds.append(sum(q[n, k] * (joint[n, k] + log_q[n, k]) for k in range(3)))
-            weights.append(1.0)
-        else:
-            bounds.append(joint[n, y])
-            weights.append(1 / repeats)
+        for scale, found in ((1, bounds), (beta, sums)):
+            joint = reconstruction[n] + scale * apart[n]
+            found.append(joint[y] if y != UNKNOWN else sum(q[n, k] * (joint[k] + scale * log_q[n, k]) for k in range(3)))
+        weights.append(1.0 if y == UNKNOWN else 1 / repeats)
+        if y != UNKNOWN:
             told.append(-log_q[n, y])
-    wanted = np.average(bounds, weights=weights) + alpha * np.mean(told)
-    found, reports = losses(made, X, Y, 3, alpha=alpha, repeats=repeats)
+    wanted = np.average(sums, weights=weights) + alpha * np.mean(told)
+    found, reports = losses(made, X, Y, 3, alpha=alpha, repeats=repeats, beta=beta)
     assert_allclose(found, wanted, rtol=1e-12)
     assert_allclose(reports["reconstruction"] + reports["kl"], bounds, rtol=1e-12)
-    assert_allclose(losses(made, X, None, 3)[0], losses(made, X, np.full(4, UNKNOWN), 3)[0], rtol=1e-12)
+    without, unknown = (losses(made, X, label, 3, beta=beta)[0] for label in (None, np.full(4, UNKNOWN)))
+    assert_allclose(without, unknown, rtol=1e-12)
     assert losses(made, X, np.full(4, UNKNOWN), 3)[1]["classification"] == 0
 
 
