@@ -19,10 +19,11 @@ from ..compress.conftest import images_of
 from ..ops.laws import pulled_back, value
 from ..ops.table import TABLE, cases
 from ..processes import alone, common_folder
-from . import test_graph, test_samples
+from . import test_graph, test_players, test_samples
 from .test_coding import STORIES as CODERS
 from .test_coding import back, file_of
-from .test_graph import CONDITIONAL, IMAGES, STORIES, same_state, trained
+from .test_graph import CONDITIONAL, IMAGES, STORIES, promised, same_state, trained
+from .test_players import STORIES as PLAYERS
 from .test_samples import SAMPLERS
 from .test_table import judged
 
@@ -139,6 +140,11 @@ def test_a_graph_and_eager_steps_make_the_same_bits(story):
     assert measures == also
 
 
+@pytest.mark.parametrize("story", PLAYERS)
+def test_players_as_graphs_and_eager_steps_make_the_same_bits(story):
+    test_players.test_graphs_and_eager_steps_make_the_same_bits_and_nearly_those_of_the_cpu(None, story)
+
+
 @pytest.mark.parametrize("story", CONDITIONAL)
 def test_conditions_are_told_of_the_right_images(story):
     test_graph.test_conditions_are_told_of_the_right_images(None, story)
@@ -146,8 +152,9 @@ def test_conditions_are_told_of_the_right_images(story):
 
 @pytest.mark.parametrize("why", ["cuBLAS", "upload", "read"])
 def test_what_a_graph_cannot_hold_stays_eager(why):
-    def objective(model, x, rng, beta):
-        terms = elbo(model, x, rng, beta=beta)
+    @promised
+    def objective(model, x, rng):
+        terms = elbo(model, x, rng)
         rows = x.reshape(len(x), -1)
         factor = {
             "cuBLAS": lambda: (rows @ rows.T).mean() * 0 + 1,
