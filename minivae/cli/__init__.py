@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
 
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--backend", choices=BACKENDS, help="kernels: numpy (references), numba (compiled, the CPU's default), cupy (GPU)")
-    where.add_argument("--device", choices=("cpu", "cuda"), help="where to compute; default: the CPU, or where the run was trained")
+    where.add_argument("--device", choices=("cpu", "cuda"), help="where to compute; default: where a run was trained; for a coder, the CPU")
     source = argparse.ArgumentParser(add_help=False)
     source.add_argument("--data-dir", metavar="DIR", help="folder with the data set's files; default: $MINIVAE_DATA, the cache, a download")
     of_run = argparse.ArgumentParser(add_help=False)

@@ -242,7 +242,8 @@ class Kernel:
         if 0 in grid:
             return
         if self.device is not device:
-            self.device, self.function = device, device.load(self)
+            self.function = device.load(self)
+            self.device = device  # last: another thread that finds it finds the function, too
         device.launch(self.function, grid, block, values)
 
     def checked(self, device: Device, arguments: Sequence[Any]) -> tuple[tuple[int, ...], tuple[int, ...], list[Any]]:
