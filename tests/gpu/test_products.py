@@ -247,7 +247,7 @@ def test_every_product_of_an_op_is_of_the_precision_asked_for(name, precision):
     g = tuple(np.ones_like(part) for part in value) if isinstance(value, tuple) else np.ones_like(value)
     del DEVICES[0].launches[:]
     ours(name, arrays, g, {}, precision)
-    products = [kernel for kernel in DEVICES[0].launches if kernel.startswith(("gemm", "conv", "dense"))]
+    products = [kernel for kernel in DEVICES[0].launches if kernel.startswith(("gemm", "conv", "dense", "fold"))]
     assert len(products) >= 2
     assert {kernel[-4:] for kernel in products} == {precision}
 

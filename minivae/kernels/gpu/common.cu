@@ -101,3 +101,8 @@ __device__ __forceinline__ float passed(const float* g, const Mask& mask) {
 
 // Where y was not read, zeros stand for it: a number passes if they are above this.
 __device__ __forceinline__ float mask_floor(const Mask& mask) { return mask.there ? 0.0f : -1.0f; }
+
+// Whether four numbers can be read at once
+__device__ __forceinline__ bool aligned(const float* a, const float* b, const Mask& mask = {0, false}) {
+    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)mask.to_y) & 15) == 0;
+}

@@ -15,7 +15,6 @@
 // after tile, and behind them the blocks of the bias's gradient.  A gradient may go back through a relu while it is read, if it is given
 // the `value` y.
 #include "tile.cu"
-#include "bias.cu"
 #include "geometry.cu"
 
 struct Windows {
@@ -181,11 +180,11 @@ struct ResultOfPhase {
                                         part, of_a, of_b);                                                                                \
         } else {                                                                                                                          \
             partial += parts > 1 ? (long long)blocks * ROWS * COLUMNS : 0;                                                                \
-            bias_gradient(swapped ? x : g, mask, gb, swapped ? (long long)geometry.N * geometry.H * geometry.W : K,                       \
-                          swapped ? geometry.C : geometry.O, span_b, partial, arrived + BLOCKS, block - blocks, &of_a[0].number[0][0]);   \
+            bias_of(geometry, swapped, x, g, mask, gb, span_b, partial, arrived, block - blocks, &of_a[0].number[0][0]);                  \
         }                                                                                                                                 \
-    }                                                                                                                                     \
-                                                                                                                                          \
+    }
+
+#define CONV_INPUT(ROWS, COLUMNS)                                                                                                         \
     extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_input)(                                                      \
         const float* g, const float* value, const float* w, const float* bias, float* gx, Geometry geometry,                              \
         int activation) {                                                                                                                 \
@@ -203,3 +202,5 @@ struct ResultOfPhase {
 CONV(64, 64)
 CONV(128, 32)
 CONV(256, 16)
+CONV_INPUT(64, 64)
+CONV_INPUT(128, 32)

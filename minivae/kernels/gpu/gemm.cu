@@ -4,25 +4,6 @@
 #include "tile.cu"
 #include "bias.cu"
 
-// op(A), or the transpose of op(B): count rows of K numbers
-template <bool KEEPS_K> struct Matrix {
-    static constexpr bool ALONG_K = KEEPS_K;
-    struct Outer {
-        const float* line;
-        bool there;
-    };
-    typedef long long Inner;
-    const float* data;
-    int count;
-    long long pitch;  // from one line in memory to the next
-    Mask mask = {0, false};
-
-    __device__ __forceinline__ Outer outer(int i) const { return {data + (ALONG_K ? i * pitch : i), i < count}; }
-    __device__ __forceinline__ Inner inner(int k) const { return ALONG_K ? k : k * pitch; }
-    __device__ __forceinline__ bool inside(const Outer& row, Inner) const { return row.there; }
-    __device__ __forceinline__ const float* address(const Outer& row, Inner k) const { return row.line + k; }
-};
-
 // Lines of memory begin at multiples of 16 bytes, so that no four neighbours are parted by an edge
 #define QUADS (of_rows.pitch | of_columns.pitch) % 4 == 0 && aligned(a, b)
 

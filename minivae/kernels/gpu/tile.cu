@@ -25,7 +25,6 @@
 
 #define SIDE 256   // threads of a block
 #define DEPTH 16
-#define BLOCKS 128  // of a product that is cut into parts, at most: dense.py
 
 #ifdef TF32
 #define PAD 8  // floats: with it, the 8 x 4 numbers that a warp of tensor cores reads lie in 32 banks
@@ -87,7 +86,7 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
     __device__ __forceinline__ void fetch(const Operand& operand, int k0, int k1) {
         int k = k0 + deep();
         bool there = k < k1 && reads();
-        typename Operand::Inner inner = operand.inner(k < k1 ? k : k0);
+        typename Operand::Inner inner = operand.inner(k);  // past the end it is a place that nobody reads
         const Mask mask = operand.mask;
 #pragma unroll
         for (int q = 0; q < TIMES; ++q) {
@@ -164,9 +163,24 @@ template <int ROWS, int COLUMNS> __device__ __forceinline__ Parts parts_of(float
     return {partial + (long long)tile * count * ROWS * COLUMNS, arrived + tile * count, count};
 }
 
-__device__ __forceinline__ bool aligned(const float* a, const float* b, const Mask& mask = {0, false}) {
-    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)mask.to_y) & 15) == 0;
-}
+// A matrix, op(A) or the transpose of op(B): count rows of K numbers
+template <bool KEEPS_K> struct Matrix {
+    static constexpr bool ALONG_K = KEEPS_K;
+    struct Outer {
+        const float* line;
+        bool there;
+    };
+    typedef long long Inner;
+    const float* data;
+    int count;
+    long long pitch;  // from one line in memory to the next
+    Mask mask = {0, false};
+
+    __device__ __forceinline__ Outer outer(int i) const { return {data + (ALONG_K ? i * pitch : i), i < count}; }
+    __device__ __forceinline__ Inner inner(int k) const { return ALONG_K ? k : k * pitch; }
+    __device__ __forceinline__ bool inside(const Outer& row, Inner) const { return row.there; }
+    __device__ __forceinline__ const float* address(const Outer& row, Inner k) const { return row.line + k; }
+};
 
 // A dense result
 struct Result {
