@@ -35,17 +35,17 @@ class Geometry:
             raise ShapeError(f"a convolution of {self.x_shape} to {self.y_shape}: need fewer than 2^31 pixels; use a smaller batch")
         if max(KH * W * C, KH * OW * O, C, O) >= 2**29:
             raise ShapeError(f"a convolution of {self.x_shape} to {self.y_shape}: need windows whose {KH} rows have fewer than 2^29 numbers")
-        strip, own, halo = strip_of(OW, divide_up(KH, stride[0]), divide_up(KW, stride[1]))
-        self.strips, self.fold_blocks = divide_up(OW, own), divide_up(N * OH * strip, max(FOLD_ROWS - halo, 1))
+        strip, own, self.halo = strip_of(OW, divide_up(KH, stride[0]), divide_up(KW, stride[1]))
+        self.strips, self.fold_blocks = divide_up(OW, own), divide_up(N * OH * strip, max(FOLD_ROWS - self.halo, 1))
         narrow = max(KW // stride[1], 1)
         divisors = [divisor(d) for d in (C, KW, OH, OW, O, narrow, narrow + 1, strip)]
-        numbers = N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0], strip, own, halo
+        numbers = N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0], strip, own, self.halo
         self.record = np.array([(*numbers, *divisors)], RECORD)
         # fewer products than the tiles of conv.cu, which padding fills up?  A fold repeats its halo.
         columns = tile_for_input(C)
         of_tiles = round_up(self.pixels, ROWS[columns]) * round_up(C, columns) * KH * KW
         of_fold = self.fold_blocks * FOLD_ROWS * self.strips * round_up(self.taps, FOLD_TAPS)
-        self.folds = C <= 16 and halo < FOLD_ROWS and of_fold < of_tiles
+        self.folds = C <= 16 and self.halo < FOLD_ROWS and of_fold < of_tiles
         columns = columns_of(O)
         of_tiles = round_up(self.taps, ROWS[columns]) * round_up(O, columns)
         self.few = round_up(self.taps, FEW_TAPS) * round_up(O, FEW_CHANNELS) < of_tiles
