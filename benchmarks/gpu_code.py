@@ -82,18 +82,20 @@ def disassembled(code: bytes) -> dict[str, list[tuple[int, str, str]]]:
     return kernels
 
 
-def rounds(instructions: list[tuple[int, str, str]]) -> list[tuple[int, int]]:
-    """(instructions, multiply-adds) of one round over K, for each innermost loop that holds products: four numbers read at once, or one."""
-    found: list[tuple[int, int, int, int]] = []
+def rounds(instructions: list[tuple[int, str, str]]) -> list[tuple[int, int, bool]]:
+    """(instructions, multiply-adds, four at once) of one round over K, for each innermost loop that holds products; those that read four
+    numbers at once come first."""
+    found: list[tuple[int, int, int, int, bool]] = []
     for at, op, rest in instructions:
         target = re.search(r"0x([0-9a-f]+)\s*$", rest) if op.startswith("BRA") else None
         if target and int(target[1], 16) < at:
             body = [name for place, name, _ in instructions if int(target[1], 16) <= place <= at]
             products = sum(name.split(".")[0] in PRODUCTS for name in body)
             if products:
-                found.append((int(target[1], 16), at, len(body), products))
+                fours = any(name.startswith("LDG") and "128" in name for name in body)
+                found.append((int(target[1], 16), at, len(body), products, fours))
     inner = [loop for loop in found if not any(loop[0] <= other[0] and other[1] <= loop[1] for other in found if other is not loop)]
-    return sorted(loop[2:] for loop in inner)
+    return sorted([loop[2:] for loop in inner], key=lambda loop: (not loop[2], loop[0]))
 
 
 def main() -> None:
@@ -102,15 +104,15 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "tf32"), help="of the products; both if not said")
     parser.add_argument("names", metavar="NAME", nargs="*")
     asked = parser.parse_args()
-    print(f"{'kernel':24s}{'instructions':>14s}{'multiply-adds':>15s}{'share':>8s}")
+    print(f"{'kernel':24s}{'reads':>7s}{'instructions':>14s}{'multiply-adds':>15s}{'share':>8s}")
     for file in FILES:
         for defines in sorted({k.defines for k in Kernel.registry.values() if k.file == file}):
             if asked.precision and defines and asked.precision.upper() not in defines:
                 continue
             for name, code in sorted(disassembled(cubin(file, defines, asked.architecture)).items()):
                 if not asked.names or any(part in name for part in asked.names):
-                    for total, products in rounds(code):
-                        print(f"{name:24s}{total:14d}{products:15d}{products / total:8.0%}", flush=True)
+                    for total, products, fours in rounds(code):
+                        print(f"{name:24s}{'four' if fours else 'one':>7s}{total:14d}{products:15d}{products / total:8.0%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A step is captured on the stand-in for CuPy; of a launch are known its blocks, i
 
     microseconds = NODE + max(operations / (peak share filled), bytes / bandwidth)
 
+operations  of its tiles, padding included
 share     of multiply-adds among the instructions of the loop over K, from the machine code (gpu_code.py): no product is faster
 filled    of the multiprocessors, by the last wave: blocks / (132 waves), a block on each in a wave
 NODE      between two nodes of a graph
@@ -23,10 +24,52 @@ import gpu_dry
 from gpu_kernels import H200, operations, peaks_of, traffic, watched
 from workloads import ALL
 
+from minivae.kernels.gpu import conv
 from minivae.kernels.gpu.launcher import Kernel
 
 NODE = 2.0  # microseconds: a guess
-SHARES = {"gemm64": 0.71, "gemm128": 0.86, "dense64": 0.70, "dense128": 0.84, "conv64": 0.65, "conv32": 0.60, "conv16": 0.51}
+# the least share of a kernel's loops that read four numbers at once, and of those that read one: gpu_code.py, sm_90, FP32
+SHARES = {
+}
+
+
+def reads_four(name: str, given: dict[str, Any]) -> bool:
+    """Whether lines of memory begin at multiples of 16 bytes."""
+    if "geometry" in given:
+        s = given["geometry"]
+        return (s.O if name.startswith(("fold", "few")) or "_input" in name else s.C | s.O) % 4 == 0
+    if name.startswith("dense"):
+        return (given["I"] | given["O"]) % 4 == 0
+    return {"nn": given["K"] | given["N"], "nt": given["K"], "tn": given["M"] | given["N"]}[name.split("_")[-1]] % 4 == 0
+
+
+def tiled(name: str, given: dict[str, Any]) -> float:
+    """Multiplications and additions of a product's tiles, filled or not."""
+    up, kind = conv.round_up, name.partition("_")[0]
+    if kind == "gemm":
+        kind = "gemm64"
+        given = {**given, "M": given["M"] * given["batch"].count}
+    if kind.startswith("gemm"):
+        tile = int(kind[4:])
+        return 2.0 * up(given["M"], tile) * up(given["N"], tile) * given["K"]
+    if kind.startswith("dense"):
+        tile, N, I, O = int(kind[5:]), given["N"], given["I"], given["O"]
+        of_x, of_w = up(N, tile) * up(I, tile) * O, up(I, tile) * up(O, tile) * N
+        return 2.0 * (of_x * (given["gx"] is not None) + of_w * (given["gw"] is not None))
+    s = given["geometry"]
+    if given.get("gw", s) is None:
+        return 0.0
+    if kind == "few":
+        return 2.0 * up(s.taps, conv.FEW_TAPS) * up(s.O, conv.FEW_CHANNELS) * up(s.outputs, conv.FEW_PIXELS)
+    if kind == "fold":
+        return 2.0 * s.fold_blocks * s.strips * conv.FOLD_ROWS * up(s.taps, conv.FOLD_TAPS) * s.O
+    columns = int(kind[4:])
+    rows = conv.ROWS[columns]
+    if name.endswith("input"):
+        return 2.0 * up(s.pixels, rows) * up(s.C, columns) * s.w_shape[0] * s.w_shape[1] * s.O
+    if name.endswith("weights"):
+        return 2.0 * up(s.taps, rows) * up(s.O, columns) * s.outputs
+    return 2.0 * up(s.outputs, rows) * up(s.O, columns) * s.taps
 
 
 def predicted(kernel: Kernel, arguments: tuple, peaks: dict[str, float]) -> dict[str, Any]:
@@ -35,8 +78,9 @@ def predicted(kernel: Kernel, arguments: tuple, peaks: dict[str, float]) -> dict
     work, moved, blocks = operations(kernel.name, given), traffic(kernel, given), math.prod(kernel.plan(*arguments)[0])
     units = H200["MultiProcessorCount"]
     filled = blocks / (units * math.ceil(blocks / units)) if blocks else 1.0
-    share = SHARES.get(kernel.name.partition("_")[0], 1.0)
-    by_work, by_bytes = work / (peaks["fp32"] * share * filled), moved / peaks["bandwidth"]
+    name = kernel.name.removesuffix("_fp32")
+    share = SHARES[name][not reads_four(name, given)] if work else 1.0
+    by_work, by_bytes = (tiled(name, given) if work else 0.0) / (peaks["fp32"] * share * filled), moved / peaks["bandwidth"]
     bound = "multiply-adds" if by_work > by_bytes else "memory"
     return {
         "kernel": kernel.name,

@@ -32,14 +32,15 @@ template <Masked MASKED> struct Window {
 
     __device__ __forceinline__ void fetch(const Geometry& s, const float* x, const Mask& mask, const Tap* taps, int pixel, int end) {
         Place place = window_of(s, x, pixel);
+        const float* values = beyond(place.number, mask.to_y);
         if (pixel >= end) place.h = NOWHERE;
 #pragma unroll
         for (int q = 0; q < TAPS; ++q) {
             Tap tap = taps[q];
             bool inside = in_image(s, place, tap);
-            const float* from = beyond(place.number, tap.bytes);
+            const float* from = beyond(place.number, tap.bytes, 1);
             number[q] = inside ? __ldg(from) : 0;
-            if (MASKED == OF_X) seen[q] = inside ? __ldg(beyond(from, mask.to_y)) : 0;
+            if (MASKED == OF_X) seen[q] = inside ? __ldg(beyond(values, tap.bytes, 1)) : 0;
         }
     }
 
@@ -136,9 +137,9 @@ __device__ __forceinline__ void add_up(float* sum, const Geometry& s, const floa
         add_up<QUADS, OF_Y>(sum, s, x, y, mask, j0, k0, k1, all);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    few_weights(const float* x, const float* g, const float* value, float* gw, float* gb, float* partial, unsigned int* arrived,
-                Geometry geometry, int span, int span_b, int blocks, int swapped) {
+extern "C" __global__ void __launch_bounds__(256) few_weights(
+    const float* x, const float* g, const float* value, float* gw, float* gb, float* partial, unsigned int* arrived, Geometry geometry,
+    int span, int span_b, int blocks, int swapped) {
     __shared__ Numbers all;
     int taps = geometry.KH * geometry.KW * geometry.C, K = geometry.N * geometry.OH * geometry.OW, block = blockIdx.x;
     int count = K > span ? (K + span - 1) / span : 1, tile = block / count, part = block % count, down = (taps + TAPS - 1) / TAPS;

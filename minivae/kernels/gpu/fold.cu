@@ -48,8 +48,8 @@ __device__ __forceinline__ float met(const Geometry& s, const float* products, i
     return sum;
 }
 
-extern "C" __global__ void __launch_bounds__(256, 1)
-    KERNEL(fold_input)(const float* g, const float* value, const float* w, const float* bias, float* gx, Geometry geometry, int activation) {
+extern "C" __global__ void __launch_bounds__(256, 1) KERNEL(fold_input)(
+    const float* g, const float* value, const float* w, const float* bias, float* gx, Geometry geometry, int activation) {
     PANELS(ROWS, TAPS);
     const Geometry& s = geometry;
     float* products = &of_a[0].number[0][0];

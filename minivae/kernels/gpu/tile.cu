@@ -50,7 +50,8 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
     static constexpr int ACROSS = ALONG_K ? DEPTH / AT_ONCE : WIDTH / AT_ONCE / TIMES;  // readers of a row of memory
     static constexpr int STEP = ALONG_K ? SIDE / ACROSS : ACROSS * AT_ONCE;             // i from one time to the next
     typename Operand::Outer outer[TIMES];
-    float number[TIMES][AT_ONCE], seen[TIMES][AT_ONCE];  // and the relu's values there, or zeros: see `mask_floor`
+    float number[TIMES][AT_ONCE];
+    float seen[TIMES][AT_ONCE] = {};  // the relu's values there, or zeros: see `mask_floor`
 
     __device__ __forceinline__ static int thread() { return (int)threadIdx.x; }
     __device__ __forceinline__ static bool reads() { return READERS >= SIDE || thread() < READERS; }
@@ -66,11 +67,7 @@ template <int WIDTH, class Operand, bool QUADS> struct Share {
 
     __device__ __forceinline__ Share(const Operand& operand, int i0) {
 #pragma unroll
-        for (int q = 0; q < TIMES; ++q) {
-            outer[q] = operand.outer(i0 + first() + q * STEP);
-#pragma unroll
-            for (int e = 0; e < AT_ONCE; ++e) seen[q][e] = 0;
-        }
+        for (int q = 0; q < TIMES; ++q) outer[q] = operand.outer(i0 + first() + q * STEP);
     }
 
     __device__ __forceinline__ static void load(float* to, const float* place) {
@@ -130,6 +127,8 @@ __device__ __forceinline__ void add_up(Core<ROWS, COLUMNS>& core, const A& a, co
     }
     __syncthreads();
     int pair = 0;
+    // two rounds at once, so that each knows its pair of panels; of a large tile that would be more code than it saves
+#pragma unroll(ROWS * COLUMNS < 128 * 128 ? 2 : 1)
     for (int k = k0; k < k1; k += DEPTH, pair = 1 - pair) {
         bool more = k + DEPTH < k1;
         if (more) {
