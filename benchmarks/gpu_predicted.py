@@ -30,6 +30,27 @@ from minivae.kernels.gpu.launcher import Kernel
 NODE = 2.0  # microseconds: a guess
 # the least share of a kernel's loops that read four numbers at once, and of those that read one: gpu_code.py, sm_90, FP32
 SHARES = {
+    "dense128_gradients": (0.85, 0.75),
+    "dense64_gradients": (0.73, 0.60),
+    "gemm128_nn": (0.87, 0.84),
+    "gemm128_nt": (0.87, 0.81),
+    "gemm128_tn": (0.87, 0.87),
+    "gemm64_nn": (0.79, 0.75),
+    "gemm64_nt": (0.79, 0.69),
+    "gemm64_tn": (0.77, 0.76),
+    "gemm_batch_nn": (0.79, 0.75),
+    "gemm_batch_nt": (0.79, 0.71),
+    "gemm_batch_tn": (0.77, 0.76),
+    "conv16_forward": (0.57, 0.36),
+    "conv16_weights": (0.59, 0.36),
+    "conv32_forward": (0.65, 0.48),
+    "conv32_input": (0.64, 0.46),
+    "conv32_weights": (0.66, 0.48),
+    "conv64_forward": (0.71, 0.58),
+    "conv64_input": (0.70, 0.55),
+    "conv64_weights": (0.71, 0.59),
+    "fold_input": (0.59, 0.43),
+    "few_weights": (0.57, 0.49),
 }
 
 

@@ -1,4 +1,4 @@
-"""Convolution, its transpose and their gradients on the GPU.  Equations: minivae/ops/conv.py; kernels: conv.cu; for few channels fold.cu, few.cu."""
+"""Convolution, its transpose and their gradients on the GPU.  Equations: minivae/ops/conv.py; kernels: conv.cu, fold.cu, few.cu."""
 
 import functools
 import math
@@ -34,7 +34,9 @@ class Geometry:
         if max(N * H * W, self.outputs, self.taps) >= 2**31:
             raise ShapeError(f"a convolution of {self.x_shape} to {self.y_shape}: need fewer than 2^31 pixels; use a smaller batch")
         if max(KH * W * C, KH * OW * O, C, O) >= 2**29:
-            raise ShapeError(f"a convolution of {self.x_shape} to {self.y_shape}: need windows whose {KH} rows have fewer than 2^29 numbers")
+            raise ShapeError(
+                f"a convolution of {self.x_shape} to {self.y_shape}: need windows whose {KH} rows have fewer than 2^29 numbers"
+            )
         strip, own, self.halo = strip_of(OW, divide_up(KH, stride[0]), divide_up(KW, stride[1]))
         self.strips, self.fold_blocks = divide_up(OW, own), divide_up(N * OH * strip, max(FOLD_ROWS - self.halo, 1))
         narrow = max(KW // stride[1], 1)
