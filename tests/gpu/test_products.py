@@ -270,6 +270,8 @@ def test_convolution_and_its_gradients_are_exact_on_whole_numbers(precision, geo
 @settings(max_examples=10)
 @given(convolutions(), st.booleans(), st.sampled_from([None, "relu"]), st.integers(0, 2**32))
 @example((2, (14, 14), 3, 9, (4, 4), (2, 2), ((1, 1), (1, 1))), True, "relu", 0)
+@example((2, (9, 8), 20, 12, (3, 3), (2, 2), ((1, 1), (1, 1))), True, "relu", 0)  # narrow tiles, four numbers at once
+@example((2, (9, 8), 21, 11, (3, 3), (2, 2), ((1, 1), (1, 1))), True, "relu", 0)
 def test_transposed_convolution_and_its_gradients_are_exact_on_whole_numbers(precision, geometry, biased, activation, seed):
     n, size, c, o, kernel, stride, padding = geometry
     rng = np.random.default_rng(seed)
@@ -280,7 +282,7 @@ def test_transposed_convolution_and_its_gradients_are_exact_on_whole_numbers(pre
 
 
 @PRECISIONS
-@pytest.mark.parametrize(("channels", "outputs"), [(3, 4), (8, 12), (20, 21), (32, 28), (40, 44), (70, 71)])
+@pytest.mark.parametrize(("channels", "outputs"), [(3, 4), (8, 12), (20, 12), (21, 11), (20, 21), (32, 28), (40, 44), (70, 71)])
 def test_convolutions_of_many_channels(precision, channels, outputs):
     """Tiles of 16, 32 and 64 columns, and more than one; four numbers read at once, and one."""
     rng = np.random.default_rng(channels)
