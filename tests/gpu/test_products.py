@@ -298,7 +298,7 @@ def test_convolutions_of_many_channels(precision, channels, outputs):
 @example(2**31 - 1, 2**30 + 1)
 @example(2**31 - 1, 3)
 def test_division_by_a_product(n, d):
-    """As conv.cu divides, for every n and d that it may meet; and at the last n of a quotient and the first of the next."""
+    """As geometry.cu divides, for every n and d that it may meet; and at the last n of a quotient and the first of the next."""
     m, shift = conv.divisor(d)
     assert m < 2**32
     for k in {n, n // d * d, min(n // d * d + d - 1, 2**31 - 1)}:

@@ -13,7 +13,7 @@
 //
 // Grid: x tiles down, y tiles across, z parts of K (forward) or phases (input).  The weight adjoint has its parts beside each other, tile
 // after tile, and behind them the blocks of the bias's gradient.  A gradient may go back through a relu while it is read, if it is given
-// the `value` y.
+// the `value` y.  Images of few channels have kernels of their own, which padding does not fill up: fold.cu and few.cu.
 #include "tile.cu"
 #include "geometry.cu"
 

@@ -22,7 +22,7 @@ FEW_TAPS, FEW_CHANNELS, FEW_PIXELS = 16, 32, 256  # of a block of few.cu
 
 
 class Geometry:
-    """What conv.cu calls Geometry, and the sizes that follow from it."""
+    """What geometry.cu calls Geometry, and the sizes that follow from it."""
 
     def __init__(self, N: int, H: int, W: int, C: int, KH: int, KW: int, O: int, stride: Pair, padding: Padding):
         OH, OW = output_size(H, KH, stride[0], padding[0]), output_size(W, KW, stride[1], padding[1])
@@ -47,7 +47,7 @@ class Geometry:
         columns = tile_for_input(C)
         of_tiles = round_up(self.pixels, ROWS[columns]) * round_up(C, columns) * KH * KW
         of_fold = self.fold_blocks * FOLD_ROWS * self.strips * round_up(self.taps, FOLD_TAPS)
-        self.folds = C <= 16 and self.halo < FOLD_ROWS and of_fold < of_tiles
+        self.folds = C <= 16 and self.halo < FOLD_ROWS and self.strips < 65536 and of_fold < of_tiles
         columns = columns_of(O)
         of_tiles = round_up(self.taps, ROWS[columns]) * round_up(O, columns)
         self.few = round_up(self.taps, FEW_TAPS) * round_up(O, FEW_CHANNELS) < of_tiles
@@ -58,7 +58,7 @@ class Geometry:
 
 
 def divisor(d: int) -> tuple[int, int]:
-    """(m, shift) by which conv.cu divides by d, at least 1:  n // d = (n + 1) m >> (32 + shift)  for 0 <= n < 2^31"""
+    """(m, shift) by which geometry.cu divides by d, at least 1:  n // d = (n + 1) m >> (32 + shift)  for 0 <= n < 2^31"""
     shift = max(d, 1).bit_length() - 1
     return min((1 << (32 + shift)) // max(d, 1), 2**32 - 1), shift
 
