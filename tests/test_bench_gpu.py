@@ -3,6 +3,7 @@
 import importlib
 import json
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -308,11 +309,10 @@ def machine_code(code):
         code.in_wheels("*/lib/libnvrtc.so.*"), code.in_wheels("*/bin/nvdisasm")
     except FileNotFoundError as missing:
         pytest.skip(str(missing))
-    variants = [(k.file, k.defines) for k in launcher.Kernel.registry.values() if k.file in code.FILES and "TF32" not in k.defines]
-    found = {}
-    for file, defines in sorted(set(variants)):
-        found |= {name: code.rounds(lines) for name, lines in code.disassembled(code.cubin(file, defines, 90)).items()}
-    return found
+    variants = {(k.file, k.defines) for k in launcher.Kernel.registry.values() if k.file in code.FILES and "TF32" not in k.defines}
+    with ThreadPoolExecutor(2) as pool:
+        compiled = pool.map(lambda variant: code.disassembled(code.cubin(*variant, 90)), sorted(variants))
+        return {name: code.rounds(lines) for kernels in compiled for name, lines in kernels.items()}
 
 
 def test_multiply_adds_are_most_of_what_a_product_is_made_of(module):
