@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_code.py [--architecture 90] [--precision fp32] [NAME ...]
 
-For each kernel of gemm.cu and conv.cu (or those whose names hold a NAME): the instructions of a thread in one round of its loop over K,
+For each kernel that is a product (or those whose names hold a NAME): the instructions of a thread in one round of its loop over K,
 DEPTH of tile.cu deep, and the share of them that are multiply-adds; first of the loop that reads four numbers at once, then of the one that
 reads them one by one.  A processor issues one instruction a cycle for 32 lanes, so that the share is the most of its peak that the loop
 can reach.  Needs the wheels nvidia-cuda-nvrtc and nvidia-cuda-nvdisasm.
@@ -24,6 +24,7 @@ import minivae.kernels.gpu  # noqa: F401  its kernels are declared when it is lo
 from minivae.kernels.gpu.launcher import Kernel, source
 
 PRODUCTS = ("FFMA", "HMMA")
+FILES = ("gemm.cu", "conv.cu", "fold.cu", "few.cu")
 ADDRESS = re.compile(r"^\s*/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);")
 
 
@@ -81,17 +82,20 @@ def disassembled(code: bytes) -> dict[str, list[tuple[int, str, str]]]:
     return kernels
 
 
-def rounds(instructions: list[tuple[int, str, str]]) -> list[tuple[int, int]]:
-    """(instructions, multiply-adds) of one round over K, for each loop that holds products: four numbers read at once, or one."""
-    found = []
+def rounds(instructions: list[tuple[int, str, str]]) -> list[tuple[int, int, bool]]:
+    """(instructions, multiply-adds, four at once) of one round over K, for each innermost loop that holds products; those that read four
+    numbers at once come first."""
+    found: list[tuple[int, int, int, int, bool]] = []
     for at, op, rest in instructions:
         target = re.search(r"0x([0-9a-f]+)\s*$", rest) if op.startswith("BRA") else None
         if target and int(target[1], 16) < at:
             body = [name for place, name, _ in instructions if int(target[1], 16) <= place <= at]
             products = sum(name.split(".")[0] in PRODUCTS for name in body)
             if products:
-                found.append((len(body), products))
-    return sorted(found)
+                fours = any(name.startswith("LDG") and "128" in name for name in body)
+                found.append((int(target[1], 16), at, len(body), products, fours))
+    inner = [loop for loop in found if not any(loop[0] <= other[0] and other[1] <= loop[1] for other in found if other is not loop)]
+    return sorted([loop[2:] for loop in inner], key=lambda loop: (not loop[2], loop[0]))
 
 
 def main() -> None:
@@ -100,15 +104,15 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "tf32"), help="of the products; both if not said")
     parser.add_argument("names", metavar="NAME", nargs="*")
     asked = parser.parse_args()
-    print(f"{'kernel':24s}{'instructions':>14s}{'multiply-adds':>15s}{'share':>8s}")
-    for file in ("gemm.cu", "conv.cu"):
+    print(f"{'kernel':24s}{'reads':>7s}{'instructions':>14s}{'multiply-adds':>15s}{'share':>8s}")
+    for file in FILES:
         for defines in sorted({k.defines for k in Kernel.registry.values() if k.file == file}):
-            if asked.precision and asked.precision.upper() not in defines:
+            if asked.precision and defines and asked.precision.upper() not in defines:
                 continue
             for name, code in sorted(disassembled(cubin(file, defines, asked.architecture)).items()):
                 if not asked.names or any(part in name for part in asked.names):
-                    for total, products in rounds(code):
-                        print(f"{name:24s}{total:14d}{products:15d}{products / total:8.0%}", flush=True)
+                    for total, products, fours in rounds(code):
+                        print(f"{name:24s}{'four' if fours else 'one':>7s}{total:14d}{products:15d}{products / total:8.0%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def operations(name: str, given: dict[str, Any]) -> float:
         return 2.0 * batch * given["M"] * given["N"] * given["K"]
     if name.startswith("dense"):
         return 2.0 * given["N"] * given["I"] * given["O"] * sum(given[which] is not None for which in ("gx", "gw"))
-    if name.startswith("conv"):
+    if name.startswith(("conv", "fold", "few")):
         s = given["geometry"]
         return 2.0 * s.outputs * s.taps * s.O if given.get("gw", s) is not None else 0.0
     return 0.0

@@ -6,6 +6,7 @@ A step is captured on the stand-in for CuPy; of a launch are known its blocks, i
 
     microseconds = NODE + max(operations / (peak share filled), bytes / bandwidth)
 
+operations  of its tiles, padding included
 share     of multiply-adds among the instructions of the loop over K, from the machine code (gpu_code.py): no product is faster
 filled    of the multiprocessors, by the last wave: blocks / (132 waves), a block on each in a wave
 NODE      between two nodes of a graph
@@ -23,10 +24,73 @@ import gpu_dry
 from gpu_kernels import H200, operations, peaks_of, traffic, watched
 from workloads import ALL
 
+from minivae.kernels.gpu import conv
 from minivae.kernels.gpu.launcher import Kernel
 
 NODE = 2.0  # microseconds: a guess
-SHARES = {"gemm64": 0.71, "gemm128": 0.86, "dense64": 0.70, "dense128": 0.84, "conv64": 0.65, "conv32": 0.60, "conv16": 0.51}
+# the least share of a kernel's loops that read four numbers at once, and of those that read one: gpu_code.py, sm_90, FP32
+SHARES = {
+    "dense128_gradients": (0.85, 0.75),
+    "dense64_gradients": (0.73, 0.60),
+    "gemm128_nn": (0.87, 0.84),
+    "gemm128_nt": (0.87, 0.81),
+    "gemm128_tn": (0.87, 0.87),
+    "gemm64_nn": (0.79, 0.75),
+    "gemm64_nt": (0.79, 0.69),
+    "gemm64_tn": (0.77, 0.76),
+    "gemm_batch_nn": (0.79, 0.75),
+    "gemm_batch_nt": (0.79, 0.71),
+    "gemm_batch_tn": (0.77, 0.76),
+    "conv16_forward": (0.57, 0.36),
+    "conv16_weights": (0.59, 0.36),
+    "conv32_forward": (0.65, 0.48),
+    "conv32_input": (0.64, 0.46),
+    "conv32_weights": (0.66, 0.48),
+    "conv64_forward": (0.71, 0.58),
+    "conv64_input": (0.70, 0.55),
+    "conv64_weights": (0.71, 0.59),
+    "fold_input": (0.59, 0.43),
+    "few_weights": (0.57, 0.49),
+}
+
+
+def reads_four(name: str, given: dict[str, Any]) -> bool:
+    """Whether lines of memory begin at multiples of 16 bytes."""
+    if "geometry" in given:
+        s = given["geometry"]
+        return (s.O if name.startswith(("fold", "few")) or "_input" in name else s.C | s.O) % 4 == 0
+    if name.startswith("dense"):
+        return (given["I"] | given["O"]) % 4 == 0
+    return {"nn": given["K"] | given["N"], "nt": given["K"], "tn": given["M"] | given["N"]}[name.split("_")[-1]] % 4 == 0
+
+
+def tiled(name: str, given: dict[str, Any]) -> float:
+    """Multiplications and additions of a product's tiles, filled or not."""
+    up, kind = conv.round_up, name.partition("_")[0]
+    if kind == "gemm":
+        kind = "gemm64"
+        given = {**given, "M": given["M"] * given["batch"].count}
+    if kind.startswith("gemm"):
+        tile = int(kind[4:])
+        return 2.0 * up(given["M"], tile) * up(given["N"], tile) * given["K"]
+    if kind.startswith("dense"):
+        tile, N, I, O = int(kind[5:]), given["N"], given["I"], given["O"]
+        of_x, of_w = up(N, tile) * up(I, tile) * O, up(I, tile) * up(O, tile) * N
+        return 2.0 * (of_x * (given["gx"] is not None) + of_w * (given["gw"] is not None))
+    s = given["geometry"]
+    if given.get("gw", s) is None:
+        return 0.0
+    if kind == "few":
+        return 2.0 * up(s.taps, conv.FEW_TAPS) * up(s.O, conv.FEW_CHANNELS) * up(s.outputs, conv.FEW_PIXELS)
+    if kind == "fold":
+        return 2.0 * s.fold_blocks * s.strips * conv.FOLD_ROWS * up(s.taps, conv.FOLD_TAPS) * s.O
+    columns = int(kind[4:])
+    rows = conv.ROWS[columns]
+    if name.endswith("input"):
+        return 2.0 * up(s.pixels, rows) * up(s.C, columns) * s.w_shape[0] * s.w_shape[1] * s.O
+    if name.endswith("weights"):
+        return 2.0 * up(s.taps, rows) * up(s.O, columns) * s.outputs
+    return 2.0 * up(s.outputs, rows) * up(s.O, columns) * s.taps
 
 
 def predicted(kernel: Kernel, arguments: tuple, peaks: dict[str, float]) -> dict[str, Any]:
@@ -35,8 +99,9 @@ def predicted(kernel: Kernel, arguments: tuple, peaks: dict[str, float]) -> dict
     work, moved, blocks = operations(kernel.name, given), traffic(kernel, given), math.prod(kernel.plan(*arguments)[0])
     units = H200["MultiProcessorCount"]
     filled = blocks / (units * math.ceil(blocks / units)) if blocks else 1.0
-    share = SHARES.get(kernel.name.partition("_")[0], 1.0)
-    by_work, by_bytes = work / (peaks["fp32"] * share * filled), moved / peaks["bandwidth"]
+    name = kernel.name.removesuffix("_fp32")
+    share = SHARES[name][not reads_four(name, given)] if work else 1.0
+    by_work, by_bytes = (tiled(name, given) if work else 0.0) / (peaks["fp32"] * share * filled), moved / peaks["bandwidth"]
     bound = "multiply-adds" if by_work > by_bytes else "memory"
     return {
         "kernel": kernel.name,

@@ -120,6 +120,12 @@ def images():
     return KERNELS["conv2d"][0](rng.normal(size=(1, 6, 6, 3)).astype(np.float32), rng.normal(size=(3, 3, 3, 4)).astype(np.float32))[0]
 
 
+def few_channels():
+    rng = np.random.default_rng(4)
+    x, w, g = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 32, 36, 2), (3, 3, 2, 5), (2, 30, 34, 5)))
+    return KERNELS["conv2d"][1](g, *KERNELS["conv2d"][0](x, w)[1], (True, True))  # several groups of taps, several parts of the pixels
+
+
 def optimizer():
     flat = [np.ones(300, np.float32) for _ in range(3)]
     step.adam(np.zeros(3, np.uint64), np.ones(1, np.float32), tuple(flat), [slice(0, 300)], [flat[0] * 2], (0.9, 0.999), 1e-8, 0.0)
@@ -137,6 +143,8 @@ USES += [
     ("join.cu", "gemm.cu", long_sums),
     ("tile.cu", "gemm.cu", products),
     ("tile.cu", "conv.cu", images),
+    ("fold.cu", "fold.cu", few_channels),
+    ("few.cu", "few.cu", few_channels),
     ("tally.cu", "tally.cu", tallied),
 ]
 BARRIER = "__syncthreads()"

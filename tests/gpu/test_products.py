@@ -247,7 +247,7 @@ def test_every_product_of_an_op_is_of_the_precision_asked_for(name, precision):
     g = tuple(np.ones_like(part) for part in value) if isinstance(value, tuple) else np.ones_like(value)
     del DEVICES[0].launches[:]
     ours(name, arrays, g, {}, precision)
-    products = [kernel for kernel in DEVICES[0].launches if kernel.startswith(("gemm", "conv", "dense"))]
+    products = [kernel for kernel in DEVICES[0].launches if kernel.startswith(("gemm", "conv", "dense", "fold"))]
     assert len(products) >= 2
     assert {kernel[-4:] for kernel in products} == {precision}
 
@@ -270,6 +270,8 @@ def test_convolution_and_its_gradients_are_exact_on_whole_numbers(precision, geo
 @settings(max_examples=10)
 @given(convolutions(), st.booleans(), st.sampled_from([None, "relu"]), st.integers(0, 2**32))
 @example((2, (14, 14), 3, 9, (4, 4), (2, 2), ((1, 1), (1, 1))), True, "relu", 0)
+@example((2, (9, 8), 20, 12, (3, 3), (2, 2), ((1, 1), (1, 1))), True, "relu", 0)  # narrow tiles, four numbers at once
+@example((2, (9, 8), 21, 11, (3, 3), (2, 2), ((1, 1), (1, 1))), True, "relu", 0)
 def test_transposed_convolution_and_its_gradients_are_exact_on_whole_numbers(precision, geometry, biased, activation, seed):
     n, size, c, o, kernel, stride, padding = geometry
     rng = np.random.default_rng(seed)
@@ -280,7 +282,7 @@ def test_transposed_convolution_and_its_gradients_are_exact_on_whole_numbers(pre
 
 
 @PRECISIONS
-@pytest.mark.parametrize(("channels", "outputs"), [(3, 4), (8, 12), (20, 21), (32, 28), (40, 44), (70, 71)])
+@pytest.mark.parametrize(("channels", "outputs"), [(3, 4), (8, 12), (20, 12), (21, 11), (20, 21), (32, 28), (40, 44), (70, 71)])
 def test_convolutions_of_many_channels(precision, channels, outputs):
     """Tiles of 16, 32 and 64 columns, and more than one; four numbers read at once, and one."""
     rng = np.random.default_rng(channels)
@@ -296,7 +298,7 @@ def test_convolutions_of_many_channels(precision, channels, outputs):
 @example(2**31 - 1, 2**30 + 1)
 @example(2**31 - 1, 3)
 def test_division_by_a_product(n, d):
-    """As conv.cu divides, for every n and d that it may meet; and at the last n of a quotient and the first of the next."""
+    """As geometry.cu divides, for every n and d that it may meet; and at the last n of a quotient and the first of the next."""
     m, shift = conv.divisor(d)
     assert m < 2**32
     for k in {n, n // d * d, min(n // d * d + d - 1, 2**31 - 1)}:

@@ -74,15 +74,35 @@ __device__ __forceinline__ float activation_slope(float g, float y, int activati
     return g;
 }
 
-// A gradient g that goes back through a relu: it passes where y is above 0.  Each number of y lies so far from that of g.
+// The number that lies so many bytes behind another.
+__device__ __forceinline__ const float* beyond(const float* number, long long bytes) { return (const float*)((const char*)number + bytes); }
+
+#ifndef CUDA_HOST  // the tests' host has its own
+// The same, `times` as many: one instruction, where the compiler makes a product of 64 bits out of its loop over one of 32.
+__device__ __forceinline__ const float* beyond(const float* number, int times, int bytes) {
+    const float* place;
+    asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(place) : "r"(times), "r"(bytes), "l"(number));
+    return place;
+}
+#endif
+
+// A gradient g that goes back through a relu: it passes where y is above 0.  Each number of y lies so many bytes behind that of g.
 struct Mask {
     long long to_y;
     bool there;
 };
 
-__device__ __forceinline__ Mask mask_of(const float* g, const float* y) { return {y ? y - g : 0, y != nullptr}; }
+__device__ __forceinline__ Mask mask_of(const float* g, const float* y) { return {y ? (y - g) * 4 : 0, y != nullptr}; }
 
 __device__ __forceinline__ float passed(const float* g, const Mask& mask) {
     float number = __ldg(g);
-    return !mask.there || __ldg(g + mask.to_y) > 0 ? number : 0;
+    return !mask.there || __ldg(beyond(g, mask.to_y)) > 0 ? number : 0;
+}
+
+// Where y was not read, zeros stand for it: a number passes if they are above this.
+__device__ __forceinline__ float mask_floor(const Mask& mask) { return mask.there ? 0.0f : -1.0f; }
+
+// Whether four numbers can be read at once
+__device__ __forceinline__ bool aligned(const float* a, const float* b, const Mask& mask = {0, false}) {
+    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)mask.to_y) & 15) == 0;
 }

@@ -13,53 +13,9 @@
 //
 // Grid: x tiles down, y tiles across, z parts of K (forward) or phases (input).  The weight adjoint has its parts beside each other, tile
 // after tile, and behind them the blocks of the bias's gradient.  A gradient may go back through a relu while it is read, if it is given
-// the `value` y.
+// the `value` y.  Images of few channels have kernels of their own, which padding does not fill up: fold.cu and few.cu.
 #include "tile.cu"
-#include "bias.cu"
-
-// n / d for 0 <= n < 2^31 by a product: floor((n + 1) m / 2^(32 + shift)), m = floor(2^(32 + shift) / d), shift = floor(log2 d)
-// (A. Robison, "N-bit unsigned division via N-bit multiply-add", 2005): GPUs have no instruction that divides integers.
-struct Divisor {
-    unsigned int m;
-    int shift;
-};
-
-__device__ __forceinline__ int quotient(int n, Divisor d) { return (int)(((unsigned long long)(unsigned int)(n + 1) * d.m >> 32) >> d.shift); }
-
-// by_narrow, by_wide: the columns of the kernel that a phase meets, KW / sw rounded down (at least 1), and one more
-struct Geometry {
-    int N, H, W, C, OH, OW, O, KH, KW, sh, sw, top, left;
-    Divisor by_C, by_KW, by_OH, by_OW, by_O, by_narrow, by_wide;
-};
-
-// Where a window or a number in it begins: address, row, column
-struct Place {
-    const float* number;
-    int h, w;
-};
-
-struct Tap {
-    int offset;  // from the window's beginning
-    int h, w;
-};
-
-#define NOWHERE -(1 << 30)  // a row far above every image
-
-// x in windows: outer = output pixel, inner = tap; or, SWAPPED, outer = tap, inner = output pixel
-__device__ __forceinline__ Place window_of(const Geometry& s, const float* x, int pixel) {
-    int row = quotient(pixel, s.by_OW), n = quotient(row, s.by_OH);
-    int h = (row - n * s.OH) * s.sh - s.top, w = (pixel - row * s.OW) * s.sw - s.left;
-    return {x + (((long long)n * s.H + h) * s.W + w) * s.C, h, w};
-}
-
-__device__ __forceinline__ Tap tap_of(const Geometry& s, int tap) {
-    int kernel = quotient(tap, s.by_C), h = quotient(kernel, s.by_KW), w = kernel - h * s.KW;
-    return {(h * s.W + w) * s.C + tap - kernel * s.C, h, w};
-}
-
-__device__ __forceinline__ bool in_image(const Geometry& s, const Place& place, const Tap& tap) {
-    return (unsigned int)(place.h + tap.h) < (unsigned int)s.H && (unsigned int)(place.w + tap.w) < (unsigned int)s.W;
-}
+#include "geometry.cu"
 
 struct Windows {
     static constexpr bool ALONG_K = true;
@@ -74,7 +30,7 @@ struct Windows {
     }
     __device__ __forceinline__ Inner inner(int tap) const { return tap_of(s, tap); }
     __device__ __forceinline__ bool inside(const Outer& place, const Inner& tap) const { return in_image(s, place, tap); }
-    __device__ __forceinline__ const float* address(const Outer& place, const Inner& tap) const { return place.number + tap.offset; }
+    __device__ __forceinline__ const float* address(const Outer& place, const Inner& tap) const { return beyond(place.number, tap.bytes); }
 };
 
 struct WindowsSwapped {
@@ -88,7 +44,7 @@ struct WindowsSwapped {
     __device__ __forceinline__ Outer outer(int tap) const { return tap < s.KH * s.KW * s.C ? tap_of(s, tap) : Tap{0, NOWHERE, 0}; }
     __device__ __forceinline__ Inner inner(int pixel) const { return window_of(s, x, pixel); }
     __device__ __forceinline__ bool inside(const Outer& tap, const Inner& place) const { return in_image(s, place, tap); }
-    __device__ __forceinline__ const float* address(const Outer& tap, const Inner& place) const { return place.number + tap.offset; }
+    __device__ __forceinline__ const float* address(const Outer& tap, const Inner& place) const { return beyond(place.number, tap.bytes); }
 };
 
 // count columns, K rows
@@ -101,7 +57,7 @@ struct Columns {
     Mask mask = {0, false};
 
     __device__ __forceinline__ Outer outer(int j) const { return j; }
-    __device__ __forceinline__ Inner inner(int k) const { return data + (long long)k * count; }
+    __device__ __forceinline__ Inner inner(int k) const { return beyond(data, k, 4 * count); }
     __device__ __forceinline__ bool inside(Outer j, Inner) const { return j < count; }
     __device__ __forceinline__ const float* address(Outer j, Inner row) const { return row + j; }
 };
@@ -143,16 +99,16 @@ struct Outputs {
         bool there = pixel < s.N * p.rows * p.columns;
         if (!there) pixel = 0;  // and not two ways to return: the pointer would lose its address space
         int row = pixel / p.columns, n = row / p.rows, h = p.ah + row - n * p.rows, w = p.aw + pixel - row * p.columns;
-        return {y + (((long long)n * s.OH + h) * s.OW + w) * s.O, there ? h : NOWHERE, w};
+        return {beyond(y, (n * s.OH + h) * s.OW + w, 4 * s.O), there ? h : NOWHERE, w};
     }
     __device__ __forceinline__ Inner inner(int k) const {
         int tap = quotient(k, s.by_O), h = quotient(tap, p.by_QW), w = tap - h * p.QW;
-        return {k - tap * s.O - (h * s.OW + w) * s.O, h, w};
+        return {4 * (k - tap * s.O - (h * s.OW + w) * s.O), h, w};
     }
     __device__ __forceinline__ bool inside(const Outer& place, const Inner& tap) const {
         return (unsigned int)(place.h - tap.h) < (unsigned int)s.OH && (unsigned int)(place.w - tap.w) < (unsigned int)s.OW;
     }
-    __device__ __forceinline__ const float* address(const Outer& place, const Inner& tap) const { return place.number + tap.offset; }
+    __device__ __forceinline__ const float* address(const Outer& place, const Inner& tap) const { return beyond(place.number, tap.bytes); }
 };
 
 struct WeightsOfPhase {
@@ -168,10 +124,10 @@ struct WeightsOfPhase {
     __device__ __forceinline__ Inner inner(int k) const {
         int tap = quotient(k, s.by_O), h = quotient(tap, p.by_QW);
         int kh = p.ph + s.sh * h, kw = p.pw + s.sw * (tap - h * p.QW);
-        return w + (long long)(kh * s.KW + kw) * s.C * s.O + k - tap * s.O;
+        return beyond(w, (kh * s.KW + kw) * s.C, 4 * s.O) + k - tap * s.O;
     }
     __device__ __forceinline__ bool inside(Outer c, Inner) const { return c < s.C; }
-    __device__ __forceinline__ const float* address(Outer c, Inner element) const { return element + (long long)c * s.O; }
+    __device__ __forceinline__ const float* address(Outer c, Inner element) const { return beyond(element, c, 4 * s.O); }
 };
 
 struct ResultOfPhase {
@@ -224,11 +180,11 @@ struct ResultOfPhase {
                                         part, of_a, of_b);                                                                                \
         } else {                                                                                                                          \
             partial += parts > 1 ? (long long)blocks * ROWS * COLUMNS : 0;                                                                \
-            bias_gradient(swapped ? x : g, mask, gb, swapped ? (long long)geometry.N * geometry.H * geometry.W : K,                       \
-                          swapped ? geometry.C : geometry.O, span_b, partial, arrived + BLOCKS, block - blocks, &of_a[0].number[0][0]);   \
+            bias_of(geometry, swapped, x, g, mask, gb, span_b, partial, arrived, block - blocks, &of_a[0].number[0][0]);                  \
         }                                                                                                                                 \
-    }                                                                                                                                     \
-                                                                                                                                          \
+    }
+
+#define CONV_INPUT(ROWS, COLUMNS)                                                                                                         \
     extern "C" __global__ void __launch_bounds__(256) KERNEL(conv##COLUMNS##_input)(                                                      \
         const float* g, const float* value, const float* w, const float* bias, float* gx, Geometry geometry,                              \
         int activation) {                                                                                                                 \
@@ -246,3 +202,5 @@ struct ResultOfPhase {
 CONV(64, 64)
 CONV(128, 32)
 CONV(256, 16)
+CONV_INPUT(64, 64)
+CONV_INPUT(128, 32)

@@ -1,4 +1,4 @@
-"""Convolution, its transpose and their gradients on the GPU.  Equations: minivae/ops/conv.py; kernels: conv.cu."""
+"""Convolution, its transpose and their gradients on the GPU.  Equations: minivae/ops/conv.py; kernels: conv.cu, fold.cu, few.cu."""
 
 import functools
 import math
@@ -14,12 +14,15 @@ from .arrays import plain
 from .dense import cut, through, workspace
 from .launcher import Kernel, arrived, bias_parts, bias_span, divide_up, empty, shared
 
-FIELDS = ("N", "H", "W", "C", "OH", "OW", "O", "KH", "KW", "sh", "sw", "top", "left")
-DIVISORS = ("by_C", "by_KW", "by_OH", "by_OW", "by_O", "by_narrow", "by_wide")
+FIELDS = ("N", "H", "W", "C", "OH", "OW", "O", "KH", "KW", "sh", "sw", "top", "left", "strip", "own", "halo")
+DIVISORS = ("by_C", "by_KW", "by_OH", "by_OW", "by_O", "by_narrow", "by_wide", "by_strip")
+ROWS = {64: 64, 32: 128, 16: 256}  # of a tile of conv.cu, by its columns
+FOLD_ROWS, FOLD_TAPS = 256, 16  # of a block of fold.cu
+FEW_TAPS, FEW_CHANNELS, FEW_PIXELS = 16, 32, 256  # of a block of few.cu
 
 
 class Geometry:
-    """What conv.cu calls Geometry, and the sizes that follow from it."""
+    """What geometry.cu calls Geometry, and the sizes that follow from it."""
 
     def __init__(self, N: int, H: int, W: int, C: int, KH: int, KW: int, O: int, stride: Pair, padding: Padding):
         OH, OW = output_size(H, KH, stride[0], padding[0]), output_size(W, KW, stride[1], padding[1])
@@ -30,9 +33,24 @@ class Geometry:
         self.pixels = N * divide_up(H, stride[0]) * divide_up(W, stride[1])  # of the largest phase
         if max(N * H * W, self.outputs, self.taps) >= 2**31:
             raise ShapeError(f"a convolution of {self.x_shape} to {self.y_shape}: need fewer than 2^31 pixels; use a smaller batch")
+        if max(KH * W * C, KH * OW * O, C, O) >= 2**29:
+            raise ShapeError(
+                f"a convolution of {self.x_shape} to {self.y_shape}: need windows whose {KH} rows have fewer than 2^29 numbers"
+            )
+        strip, own, self.halo = strip_of(OW, divide_up(KH, stride[0]), divide_up(KW, stride[1]))
+        self.strips, self.fold_blocks = divide_up(OW, own), divide_up(N * OH * strip, max(FOLD_ROWS - self.halo, 1))
         narrow = max(KW // stride[1], 1)
-        divisors = [divisor(d) for d in (C, KW, OH, OW, O, narrow, narrow + 1)]
-        self.record = np.array([(N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0], *divisors)], RECORD)
+        divisors = [divisor(d) for d in (C, KW, OH, OW, O, narrow, narrow + 1, strip)]
+        numbers = N, H, W, C, OH, OW, O, KH, KW, *stride, padding[0][0], padding[1][0], strip, own, self.halo
+        self.record = np.array([(*numbers, *divisors)], RECORD)
+        # fewer products than the tiles of conv.cu, which padding fills up?  A fold repeats its halo.
+        columns = tile_for_input(C)
+        of_tiles = round_up(self.pixels, ROWS[columns]) * round_up(C, columns) * KH * KW
+        of_fold = self.fold_blocks * FOLD_ROWS * self.strips * round_up(self.taps, FOLD_TAPS)
+        self.folds = C <= 16 and self.halo < FOLD_ROWS and self.strips < 65536 and of_fold < of_tiles
+        columns = columns_of(O)
+        of_tiles = round_up(self.taps, ROWS[columns]) * round_up(O, columns)
+        self.few = round_up(self.taps, FEW_TAPS) * round_up(O, FEW_CHANNELS) < of_tiles
 
     def biased(self, swapped: int) -> tuple[int, int]:
         """Pixels and channels of y, or of x if swapped: of the one that a bias was added to."""
@@ -40,7 +58,7 @@ class Geometry:
 
 
 def divisor(d: int) -> tuple[int, int]:
-    """(m, shift) by which conv.cu divides by d, at least 1:  n // d = (n + 1) m >> (32 + shift)  for 0 <= n < 2^31"""
+    """(m, shift) by which geometry.cu divides by d, at least 1:  n // d = (n + 1) m >> (32 + shift)  for 0 <= n < 2^31"""
     shift = max(d, 1).bit_length() - 1
     return min((1 << (32 + shift)) // max(d, 1), 2**32 - 1), shift
 
@@ -50,7 +68,8 @@ RECORD = np.dtype([(name, np.int32) for name in FIELDS] + [(name, DIVISOR) for n
 geometry_of = functools.lru_cache(maxsize=256)(Geometry)
 
 
-ROWS = {64: 64, 32: 128, 16: 256}  # of a tile, by its columns
+def round_up(n: int, to: int) -> int:
+    return divide_up(n, to) * to
 
 
 def columns_of(channels: int) -> int:
@@ -58,18 +77,37 @@ def columns_of(channels: int) -> int:
     return 16 if channels <= 16 else 32 if channels <= 32 else 64
 
 
-def kernels(role: str, arguments: str, grid: str) -> dict[tuple[int, str], Kernel]:
+def tile_for_input(channels: int) -> int:
+    return max(32, columns_of(channels))  # where 16 would do, fold.cu does
+
+
+@functools.lru_cache(maxsize=256)
+def strip_of(columns: int, rows_met: int, columns_met: int) -> tuple[int, int, int]:
+    """(strip, own, halo) of fold.cu for outputs of so many columns, of which so many rows and columns meet a pixel: what repeats least."""
+
+    def layout(own: int) -> tuple[int, int, int]:
+        strip = columns if own == columns else own + columns_met - 1
+        return strip, own, (rows_met - 1) * strip + columns_met - 1
+
+    def repeated(own: int) -> float:
+        strip, _, halo = layout(own)
+        return divide_up(columns, own) * strip / (FOLD_ROWS - halo) if halo < FOLD_ROWS else math.inf
+
+    return layout(min((max(columns, 1), *range(1, min(columns, FOLD_ROWS))), key=repeated))
+
+
+def kernels(role: str, arguments: str, grid: str, of_columns: Sequence[int] = tuple(ROWS)) -> dict[tuple[int, str], Kernel]:
     """A role's kernels by (columns, precision)."""
     return {
         (columns, precision): Kernel(
             f"conv{columns}_{role}_{precision}",
             "conv.cu",
-            arguments.replace("ROWS", str(rows)).replace("COLUMNS", str(columns)),
-            grid.replace("ROWS", str(rows)).replace("COLUMNS", str(columns)),
+            arguments.replace("ROWS", str(ROWS[columns])).replace("COLUMNS", str(columns)),
+            grid.replace("ROWS", str(ROWS[columns])).replace("COLUMNS", str(columns)),
             defines=(precision.upper(),),
             structures={"Geometry": RECORD},
         )
-        for columns, rows in ROWS.items()
+        for columns in of_columns
         for precision in PRECISIONS
     }
 
@@ -81,20 +119,38 @@ FORWARD = kernels(
     "divide_up(geometry.taps, span), ROWS * COLUMNS)] partial, uint32[ARRIVALS] arrived, Geometry geometry, int32 span, int32 activation",
     "(divide_up(geometry.outputs, ROWS), divide_up(geometry.O, COLUMNS), max(1, divide_up(geometry.taps, span)))",
 )
-WEIGHTS = kernels(
-    "weights",
+WEIGHTS_ARGUMENTS = (
     "float32[geometry.x] x, float32[geometry.y] g, float32?[geometry.x if swapped else geometry.y] value, float32?[geometry.w] gw, "
     "float32?[geometry.C if swapped else geometry.O] gb, float32?[shared(blocks, divide_up(geometry.outputs, span), ROWS * COLUMNS) + "
     "bias_parts(*geometry.biased(swapped), span_b)] partial, uint32[ARRIVALS] arrived, Geometry geometry, int32 span, int32 span_b, "
-    "int32 blocks, int32 swapped",
-    "(blocks + (bias_blocks(*geometry.biased(swapped), span_b) if gb is not None else 0),)",
+    "int32 blocks, int32 swapped"
 )
-INPUT = kernels(
-    "input",
+WEIGHTS_GRID = "(blocks + (bias_blocks(*geometry.biased(swapped), span_b) if gb is not None else 0),)"
+WEIGHTS = kernels("weights", WEIGHTS_ARGUMENTS, WEIGHTS_GRID)
+FEW_WEIGHTS = Kernel(
+    "few_weights",
+    "few.cu",
+    WEIGHTS_ARGUMENTS.replace("ROWS", str(FEW_TAPS)).replace("COLUMNS", str(FEW_CHANNELS)),
+    WEIGHTS_GRID,
+    structures={"Geometry": RECORD},
+)
+INPUT_ARGUMENTS = (
     "float32[geometry.y] g, float32?[geometry.y] value, float32[geometry.w] w, float32?[geometry.C] bias, float32[geometry.x] gx, "
-    "Geometry geometry, int32 activation",
-    "(divide_up(geometry.pixels, ROWS), divide_up(geometry.C, COLUMNS), geometry.phases)",
+    "Geometry geometry, int32 activation"
 )
+INPUT_GRID = "(divide_up(geometry.pixels, ROWS), divide_up(geometry.C, COLUMNS), geometry.phases)"
+INPUT = kernels("input", INPUT_ARGUMENTS, INPUT_GRID, (64, 32))
+FOLD = {
+    precision: Kernel(
+        f"fold_input_{precision}",
+        "fold.cu",
+        INPUT_ARGUMENTS,
+        "(geometry.fold_blocks, geometry.strips)",
+        defines=(precision.upper(),),
+        structures={"Geometry": RECORD},
+    )
+    for precision in PRECISIONS
+}
 
 
 def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activation: int = 0, value: Array | None = None) -> Array:
@@ -112,21 +168,26 @@ def correlate(s: Geometry, x: Array, w: Array, b: Array | None = None, activatio
 def input_adjoint(s: Geometry, y: Array, w: Array, b: Array | None = None, activation: int = 0, value: Array | None = None) -> Array:
     """act(x of <correlate(x, w), y> + b).   (N, OH, OW, O), (KH, KW, C, O), (C,) -> (N, H, W, C)"""
     x = empty(s.x_shape)
-    INPUT[columns_of(s.C), precision()](y, value, w, b, x, s, activation)
+    kernel = FOLD[precision()] if s.folds else INPUT[tile_for_input(s.C), precision()]
+    kernel(y, value, w, b, x, s, activation)
     return x
 
 
 def weight_adjoint(s: Geometry, x: Array, y: Array, swapped: bool, value: Array | None, needs: Sequence[bool]) -> list[Array | None]:
     """w of <correlate(x, w), y>, and the sum over all pixels of y, or of x if swapped: the one that is a gradient.
     (N, H, W, C), (N, OH, OW, O) -> (KH, KW, C, O), (O,) or (C,)"""
-    columns = columns_of(s.O)
-    tiles, (pixels, channels) = divide_up(s.taps, ROWS[columns]) * divide_up(s.O, columns), s.biased(swapped)
-    (parts, span), span_b = cut(tiles, s.outputs), bias_span(pixels, channels)
+    columns, (pixels, channels) = columns_of(s.O), s.biased(swapped)
+    rows, kernel = ROWS[columns], WEIGHTS[columns, precision()]
+    if s.few:
+        rows, columns, kernel = FEW_TAPS, FEW_CHANNELS, FEW_WEIGHTS
+    tiles = divide_up(s.taps, rows) * divide_up(s.O, columns)
+    parts, span = cut(tiles, round_up(s.outputs, FEW_PIXELS), FEW_PIXELS, FEW_PIXELS) if s.few else cut(tiles, s.outputs)
+    span_b = bias_span(pixels, channels)
     gw, blocks = (empty(s.w_shape), tiles * parts) if needs[1] else (None, 0)
     gb = empty((channels,)) if len(needs) > 2 and needs[2] else None
-    size = shared(blocks, parts, ROWS[columns] * columns) + bias_parts(pixels, channels, span_b)
+    size = shared(blocks, parts, rows * columns) + bias_parts(pixels, channels, span_b)
     partial = empty((size,)) if size else None
-    WEIGHTS[columns, precision()](x, y, value, gw, gb, partial, arrived(), s, span, span_b, blocks, int(swapped))
+    kernel(x, y, value, gw, gb, partial, arrived(), s, span, span_b, blocks, int(swapped))
     return [gw, gb]
 
 

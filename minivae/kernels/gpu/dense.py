@@ -42,10 +42,10 @@ DENSE = {
 }
 
 
-def cut(tiles: int, K: int) -> tuple[int, int]:
-    """(parts, span): the sum over K cut into parts of `span`, if there are too few tiles to fill a GPU."""
-    parts = max(1, min(BLOCKS // max(1, tiles), K // (4 * DEPTH)))
-    span = max(DEPTH, divide_up(divide_up(K, parts), DEPTH) * DEPTH)
+def cut(tiles: int, K: int, depth: int = DEPTH, least: int = 4 * DEPTH) -> tuple[int, int]:
+    """(parts, span): the sum over K cut into parts of `span`, a multiple of `depth`, if there are too few tiles to fill a GPU."""
+    parts = max(1, min(BLOCKS // max(1, tiles), K // least))
+    span = max(depth, divide_up(divide_up(K, parts), depth) * depth)
     return max(1, divide_up(K, span)), span
 
 

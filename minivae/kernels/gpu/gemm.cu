@@ -4,30 +4,12 @@
 #include "tile.cu"
 #include "bias.cu"
 
-// op(A), or the transpose of op(B): count rows of K numbers
-template <bool KEEPS_K> struct Matrix {
-    static constexpr bool ALONG_K = KEEPS_K;
-    struct Outer {
-        const float* line;
-        bool there;
-    };
-    typedef long long Inner;
-    const float* data;
-    int count;
-    long long pitch;  // from one line in memory to the next
-    Mask mask = {0, false};
-
-    __device__ __forceinline__ Outer outer(int i) const { return {data + (ALONG_K ? i * pitch : i), i < count}; }
-    __device__ __forceinline__ Inner inner(int k) const { return ALONG_K ? k : k * pitch; }
-    __device__ __forceinline__ bool inside(const Outer& row, Inner) const { return row.there; }
-    __device__ __forceinline__ const float* address(const Outer& row, Inner k) const { return row.line + k; }
-};
-
 // Lines of memory begin at multiples of 16 bytes, so that no four neighbours are parted by an edge
 #define QUADS (of_rows.pitch | of_columns.pitch) % 4 == 0 && aligned(a, b)
 
+// The bound on blocks: without it ptxas keeps to the registers of three or four and spills
 #define GEMM(NAME, TILE, TRANSPOSE_A, TRANSPOSE_B)                                                                                     \
-    extern "C" __global__ void __launch_bounds__(256)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(256, TILE == 64 ? 2 : 1)                                                              \
         KERNEL(NAME)(const float* a, const float* b, const float* bias, float* c, float* partial, unsigned int* arrived, int M, int N, \
                      int K, int span, int activation) {                                                                                \
         PANELS(TILE, TILE);                                                                                                            \
@@ -52,7 +34,7 @@ GEMM(gemm128_tn, 128, true, false)
 //
 //     blocks     those of gx, its parts beside each other, tile after tile | those of gw | those of gb
 #define DENSE(NAME, TILE)                                                                                                              \
-    extern "C" __global__ void __launch_bounds__(256) KERNEL(NAME)(                                                                    \
+    extern "C" __global__ void __launch_bounds__(256, TILE == 64 ? 2 : 1) KERNEL(NAME)(                                                \
         const float* g, const float* y, const float* x, const float* w, float* gx, float* gw, float* gb, float* partial,               \
         unsigned int* arrived, int N, int I, int O, int span_x, int span_w, int span_b, int blocks_x, int blocks_w) {                  \
         PANELS(TILE, TILE);                                                                                                            \
@@ -102,7 +84,7 @@ struct Batch {
 };
 
 #define GEMM_BATCH(NAME, TRANSPOSE_A, TRANSPOSE_B)                                                                                     \
-    extern "C" __global__ void __launch_bounds__(256)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(256, 2)                                                                               \
         KERNEL(NAME)(const float* a, const float* b, float* c, Batch batch, int M, int N, int K) {                                     \
         PANELS(64, 64);                                                                                                                \
         int down = (M + 63) / 64, product = (int)blockIdx.x / down;                                                                    \

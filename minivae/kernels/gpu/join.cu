@@ -7,6 +7,7 @@
 // Chance decides who adds, never in which order: the same numbers give the same bits.  `arrived` counts who has come; it is zero
 // before a launch, and zero again after it.
 #define FEW 8
+#define BLOCKS 128  // of a product that is cut into parts, at most: dense.py
 
 // The sum over the rows of a block whose threads lie in rows of `width`, a power of two, for the first row; others get what they added
 // up themselves, so that nobody reads a neighbour's number after the last barrier.  All threads must call it; `all` may serve again.

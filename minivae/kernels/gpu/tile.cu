@@ -25,7 +25,6 @@
 
 #define SIDE 256   // threads of a block
 #define DEPTH 16
-#define BLOCKS 128  // of a product that is cut into parts, at most: dense.py
 
 #ifdef TF32
 #define PAD 8  // floats: with it, the 8 x 4 numbers that a warp of tensor cores reads lie in 32 banks
@@ -42,75 +41,74 @@ template <int WIDTH> struct Panel {
     float number[DEPTH][WIDTH + PAD];
 };
 
-// Which of the operand's numbers a thread reads: `TIMES` times, one or (QUADS) four neighbours.  Along k two threads of a warp read
-// 8 neighbours of each of 16 rows; along i the threads lie as the numbers do.
+// Which of the operand's numbers a thread reads: `TIMES` times, one or (QUADS) four neighbours, all of one k, so that what belongs to k is
+// computed once.  Along k two threads of a warp read 8 neighbours of each of 16 rows; along i the threads lie as the numbers do.
 template <int WIDTH, class Operand, bool QUADS> struct Share {
     static constexpr bool ALONG_K = Operand::ALONG_K;
     static constexpr int AT_ONCE = QUADS ? 4 : 1, READERS = WIDTH * DEPTH / AT_ONCE;
     static constexpr int TIMES = READERS < SIDE ? 1 : READERS / SIDE;
-    static constexpr int ACROSS = ALONG_K ? DEPTH / AT_ONCE : WIDTH / AT_ONCE;  // readers of a row of memory
-    static constexpr int STEP = SIDE / ACROSS;                                 // rows of memory from one time to the next
-    static constexpr int OUTERS = ALONG_K ? TIMES : 1;
-    typename Operand::Outer outer[OUTERS];
+    static constexpr int ACROSS = ALONG_K ? DEPTH / AT_ONCE : WIDTH / AT_ONCE / TIMES;  // readers of a row of memory
+    static constexpr int STEP = ALONG_K ? SIDE / ACROSS : ACROSS * AT_ONCE;             // i from one time to the next
+    typename Operand::Outer outer[TIMES];
     float number[TIMES][AT_ONCE];
+    float seen[TIMES][AT_ONCE] = {};  // the relu's values there, or zeros: see `mask_floor`
 
     __device__ __forceinline__ static int thread() { return (int)threadIdx.x; }
     __device__ __forceinline__ static bool reads() { return READERS >= SIDE || thread() < READERS; }
-    // the first row of memory, and the place in it
-    __device__ __forceinline__ static int row() { return ALONG_K && QUADS ? thread() / 64 * 16 + thread() / 2 % 16 : thread() / ACROSS; }
-    __device__ __forceinline__ static int along() {
-        return ALONG_K && QUADS ? thread() / 32 % 2 * 8 + thread() % 2 * 4 : thread() % ACROSS * AT_ONCE;
+    // the first of its i, and its k
+    __device__ __forceinline__ static int first() {
+        if (!ALONG_K) return thread() % ACROSS * AT_ONCE;
+        return QUADS ? thread() / 64 * 16 + thread() / 2 % 16 : thread() / ACROSS;
+    }
+    __device__ __forceinline__ static int deep() {
+        if (!ALONG_K) return thread() / ACROSS;
+        return QUADS ? thread() / 32 % 2 * 8 + thread() % 2 * 4 : thread() % ACROSS;
     }
 
     __device__ __forceinline__ Share(const Operand& operand, int i0) {
 #pragma unroll
-        for (int q = 0; q < OUTERS; ++q) outer[q] = operand.outer(i0 + (ALONG_K ? row() + q * STEP : along()));
+        for (int q = 0; q < TIMES; ++q) outer[q] = operand.outer(i0 + first() + q * STEP);
     }
 
-    __device__ __forceinline__ void read(const Operand& operand, int q, const typename Operand::Inner& inner, bool there) {
-        const typename Operand::Outer& from = outer[ALONG_K ? q : 0];
-        there = there && operand.inside(from, inner);
-        const float* place = operand.address(from, inner);  // __ldg: in global memory, whatever the compiler can still tell
-        const Mask mask = operand.mask;
+    __device__ __forceinline__ static void load(float* to, const float* place) {
         if (QUADS) {
-            float4 four = there ? __ldg((const float4*)place) : float4{0, 0, 0, 0};
-            if (mask.there && there) {
-                float4 y = __ldg((const float4*)(place + mask.to_y));
-                four = float4{y.x > 0 ? four.x : 0, y.y > 0 ? four.y : 0, y.z > 0 ? four.z : 0, y.w > 0 ? four.w : 0};
-            }
-            number[q][0] = four.x, number[q][AT_ONCE / 4] = four.y, number[q][AT_ONCE / 2] = four.z, number[q][AT_ONCE - 1] = four.w;
+            float4 four = __ldg((const float4*)place);  // __ldg: in global memory, whatever the compiler can still tell
+            to[0] = four.x, to[AT_ONCE / 4] = four.y, to[AT_ONCE / 2] = four.z, to[AT_ONCE - 1] = four.w;
         } else {
-            number[q][0] = there ? passed(place, mask) : 0;
+            to[0] = __ldg(place);
         }
     }
 
+    // Nothing here waits for what is read: the products of the panels before lie between fetch and store.
     __device__ __forceinline__ void fetch(const Operand& operand, int k0, int k1) {
-        if (ALONG_K) {
-            int k = k0 + along();
-            typename Operand::Inner inner = operand.inner(k < k1 ? k : k0);
-#pragma unroll
-            for (int q = 0; q < TIMES; ++q) read(operand, q, inner, k < k1 && reads());
-        } else {
-#pragma unroll
-            for (int q = 0; q < TIMES; ++q) {
-                int k = k0 + row() + q * STEP;
-                read(operand, q, operand.inner(k < k1 ? k : k0), k < k1 && reads());
-            }
-        }
-    }
-
-    template <class Core> __device__ __forceinline__ void store(const Core& core, Panel<WIDTH>& panel) const {
-        if (!reads()) return;
+        int k = k0 + deep();
+        bool there = k < k1 && reads();
+        typename Operand::Inner inner = operand.inner(k);  // past the end it is a place that nobody reads
+        const Mask mask = operand.mask;
 #pragma unroll
         for (int q = 0; q < TIMES; ++q) {
-            int i = ALONG_K ? row() + q * STEP : along(), k = ALONG_K ? along() : row() + q * STEP;
-            if (ALONG_K || !QUADS) {
+            bool inside = there && operand.inside(outer[q], inner);
+            const float* place = operand.address(outer[q], inner);
 #pragma unroll
-                for (int e = 0; e < AT_ONCE; ++e) panel.number[k + e][i] = core.rounded(number[q][e]);
-            } else {
-                *(float4*)&panel.number[k][i] = float4{core.rounded(number[q][0]), core.rounded(number[q][AT_ONCE / 4]),
-                                                       core.rounded(number[q][AT_ONCE / 2]), core.rounded(number[q][AT_ONCE - 1])};
+            for (int e = 0; e < AT_ONCE; ++e) number[q][e] = 0;
+            if (inside) load(number[q], place);
+            if (inside && mask.there) load(seen[q], beyond(place, mask.to_y));
+        }
+    }
+
+    template <class Core> __device__ __forceinline__ void store(const Operand& operand, const Core& core, Panel<WIDTH>& panel) {
+        if (!reads()) return;
+        float floor = mask_floor(operand.mask);
+#pragma unroll
+        for (int q = 0; q < TIMES; ++q) {
+            int i = first() + q * STEP, k = deep();
+#pragma unroll
+            for (int e = 0; e < AT_ONCE; ++e) {
+                number[q][e] = core.rounded(seen[q][e] > floor ? number[q][e] : 0);
+                if (ALONG_K || !QUADS) panel.number[k + e][i] = number[q][e];
             }
+            if (!ALONG_K && QUADS)
+                *(float4*)&panel.number[k][i] = float4{number[q][0], number[q][AT_ONCE / 4], number[q][AT_ONCE / 2], number[q][AT_ONCE - 1]};
         }
     }
 };
@@ -124,11 +122,13 @@ __device__ __forceinline__ void add_up(Core<ROWS, COLUMNS>& core, const A& a, co
     if (k0 < k1) {
         share_a.fetch(a, k0, k1);
         share_b.fetch(b, k0, k1);
-        share_a.store(core, of_a[0]);
-        share_b.store(core, of_b[0]);
+        share_a.store(a, core, of_a[0]);
+        share_b.store(b, core, of_b[0]);
     }
     __syncthreads();
     int pair = 0;
+    // two rounds at once, so that each knows its pair of panels; of a large tile that would be more code than it saves
+#pragma unroll(ROWS * COLUMNS < 128 * 128 ? 2 : 1)
     for (int k = k0; k < k1; k += DEPTH, pair = 1 - pair) {
         bool more = k + DEPTH < k1;
         if (more) {
@@ -137,8 +137,8 @@ __device__ __forceinline__ void add_up(Core<ROWS, COLUMNS>& core, const A& a, co
         }
         core.add(of_a[pair].number, of_b[pair].number);
         if (more) {
-            share_a.store(core, of_a[1 - pair]);
-            share_b.store(core, of_b[1 - pair]);
+            share_a.store(a, core, of_a[1 - pair]);
+            share_b.store(b, core, of_b[1 - pair]);
         }
         __syncthreads();
     }
@@ -162,10 +162,24 @@ template <int ROWS, int COLUMNS> __device__ __forceinline__ Parts parts_of(float
     return {partial + (long long)tile * count * ROWS * COLUMNS, arrived + tile * count, count};
 }
 
-// `to_y` in bytes is a multiple of 16 where both ends are
-__device__ __forceinline__ bool aligned(const float* a, const float* b, const Mask& mask = {0, false}) {
-    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)mask.to_y * 4) & 15) == 0;
-}
+// A matrix, op(A) or the transpose of op(B): count rows of K numbers
+template <bool KEEPS_K> struct Matrix {
+    static constexpr bool ALONG_K = KEEPS_K;
+    struct Outer {
+        const float* line;
+        bool there;
+    };
+    typedef long long Inner;
+    const float* data;
+    int count;
+    long long pitch;  // from one line in memory to the next
+    Mask mask = {0, false};
+
+    __device__ __forceinline__ Outer outer(int i) const { return {data + (ALONG_K ? i * pitch : i), i < count}; }
+    __device__ __forceinline__ Inner inner(int k) const { return ALONG_K ? k : k * pitch; }
+    __device__ __forceinline__ bool inside(const Outer& row, Inner) const { return row.there; }
+    __device__ __forceinline__ const float* address(const Outer& row, Inner k) const { return row.line + k; }
+};
 
 // A dense result
 struct Result {

@@ -36,6 +36,9 @@ template <class T> static inline T __ldcg(const T* place) { return *place; }
 static inline void __threadfence() {}
 static inline unsigned atomicAdd(unsigned* place, unsigned value) { unsigned before = *place; *place += value; return before; }
 static inline float __int_as_float(int bits) { float x; std::memcpy(&x, &bits, 4); return x; }
+static inline const float* beyond(const float* number, int times, int bytes) {
+    return (const float*)((const char*)number + (long long)times * bytes);
+}
 static inline int __float_as_int(float x) { int bits; std::memcpy(&bits, &x, 4); return bits; }
 
 namespace cuda_host {
