@@ -7,7 +7,7 @@ import minivae as mv
 from minivae import ops
 from minivae.errors import NonFiniteError
 from minivae.kernels.gpu import step
-from minivae.models import Classifier
+from minivae.models import Classifier, gan
 from minivae.objectives import CrossEntropy, Factor, Gan, Objective, SemiSupervised, VaeGan, elbo
 from minivae.objectives.vaegan import Part
 from minivae.training import Trainer, TrainingConfig, graph
@@ -33,6 +33,11 @@ STORIES = {  # objective, model, labels, settings, how many turns there are
     "classifier": (CrossEntropy(), {}, LABELS, {}, 1),
     "spectral norm": (Gan(critic_norm="spectral", penalty="none"), GAN, None, {}, 1),
 }
+
+
+@pytest.fixture(autouse=True)
+def small_critics(monkeypatch):
+    monkeypatch.setitem(gan.HIDDEN, "dense", (6, 5))  # of a VAE-GAN: others are the generators' mirrors
 
 
 def train(story, device="cuda", eager=False, epochs=3, images=IMAGES):
