@@ -8,7 +8,11 @@ from ..backend import xp
 from ..engine import Op
 from ..errors import ShapeError
 from ..kernels.cpu import densities as kernels
+from ..kernels.cpu import means
 from ..kernels.gpu import KERNELS as GPU
+from ..kernels.lazy import kernels_only
+
+FEW = 4096  # numbers of which the kernel takes the mean
 
 
 def _axes(axis, ndim):
@@ -98,6 +102,19 @@ def logsumexp_vjp(g, e, total):
 # --- fast kernels, over one axis or all; anything else runs the reference --------------------------------------------------------------
 
 
+@kernels_only
+def mean_numba(x, axis=None, keepdims=False):
+    if axis is None and not keepdims and 0 < x.size <= FEW and x.flags.c_contiguous:
+        return means.mean(x), (x.shape,)
+    value, saved = mean_reference(x, axis, keepdims)
+    return value, (None, *saved)
+
+
+@kernels_only
+def mean_numba_vjp(g, shape, *saved):
+    return mean_vjp(g, *saved) if shape is None else (means.mean_vjp(g, shape),)
+
+
 def logsumexp_numba(x, axis=None, keepdims=False):
     if isinstance(axis, tuple) or not x.size:
         value, saved = logsumexp_reference(x, axis, keepdims)
@@ -120,7 +137,7 @@ def logsumexp_numba_vjp(g, lines, *saved):
 
 
 sum = Op("sum", numpy=(sum_reference, sum_vjp))
-mean = Op("mean", numpy=(mean_reference, mean_vjp))
+mean = Op("mean", numpy=(mean_reference, mean_vjp), numba=(mean_numba, mean_numba_vjp))
 max = Op("max", numpy=(max_reference, extreme_vjp))
 min = Op("min", numpy=(min_reference, extreme_vjp))
 logsumexp = Op(

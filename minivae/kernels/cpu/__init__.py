@@ -17,6 +17,7 @@ USED = {
     "groups",
     "jit",
     "levels",
+    "means",
     "normalization",
     "peak",
     "philox",

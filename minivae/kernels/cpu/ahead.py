@@ -27,7 +27,7 @@ def last_first() -> None:
     """Call the kernels of a dense step, then those of a convolutional one, each from the end to its beginning."""
     import numpy as np
 
-    from . import adam, conv, densities, gaussians, gemm
+    from . import adam, conv, densities, gaussians, gemm, means
 
     def zeros(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
@@ -36,6 +36,7 @@ def last_first() -> None:
     adam.adam(p, m, v, [zeros(40_000)], [0], 0.1)  # parallel, as all with so many numbers
     gemm.dense_vjp(zeros(8, 8), zeros(8, 8), zeros(8, 8), zeros(8, 8), None, (True, True, True))
     densities.bernoulli_log_prob_vjp(zeros(100), densities.bernoulli_log_prob(zeros(100, 784), zeros(100, 784))[1])
+    means.mean_vjp(means.mean(zeros(8)), (8,))
     head, noise = zeros(8, 16), zeros(8, 8)
     mean, logvar = head[:, :8], head[:, 8:]  # halves, as in the step: numba compiles for what lies together, and again for what does not
     gaussians.sample_and_kl_vjp(noise, zeros(8), mean, logvar, noise)
