@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import minivae as mv
 from minivae import Adam, Stream, Tensor, UsageError, gradients, no_grad
 from minivae.data import Batch
-from minivae.distributions import Gaussian, StandardGaussian, kl_terms
+from minivae.distributions import Gaussian, StandardGaussian, kl, kl_terms
 from minivae.evaluate import elbo_surgery
 from minivae.evaluate.surgery import log_aggregate
 from minivae.gradcheck import frozen, gradcheck
@@ -21,6 +21,7 @@ from minivae.objectives import (
     Factor,
     FreeBits,
     Iwae,
+    Progress,
     Terms,
     TotalCorrelation,
     elbo,
@@ -202,6 +203,36 @@ def test_a_critic_that_cannot_tell_pays_log_2_and_one_that_is_sure_pays_its_marg
         judge.parameters()[-1].data[...] = logit
         loss = factor_vae(model, judge, X, X[::-1], Stream(0))[1]
         assert loss.item() == pytest.approx(math.log(2) if logit == 0 else abs(logit) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(("epochs", "share"), [(0.0, 0.0), (1.0, 0.25), (9.0, 1.0)])
+@pytest.mark.parametrize("turn", [("model", "critic"), ("model",)])
+def test_a_factor_vae_is_its_definition(epochs, share, turn):
+    model, objective = vae(), Factor(gamma=3.0, critic=7, kl_warmup=4.0)
+    players = objective.players(model, Stream(0))
+    assert list(players) == ["model", "critic"]
+    assert players["model"] is model
+    assert [layer.w.shape for layer in players["critic"].layers] == [(3, 7), *[(7, 7)] * 4, (7, 1)]
+    batch, progress = Batch(X, other=Batch(X[::-1])), Progress(np.array(epochs, np.float32), turn, len(X))
+    losses, reports = objective.losses(players, batch, Stream(5), progress)
+    q = model.encode(X)
+    z = q.sample(Stream(5))
+    log_likelihood, divergence = model.decode(z).log_prob(X).data, kl(q, model.prior).data
+    assert_allclose(reports["reconstruction"].data, -log_likelihood, rtol=1e-5)
+    assert_allclose(reports["kl"].data, divergence, rtol=1e-5)
+    expected = (divergence - log_likelihood).mean() + 3 * share * players["critic"](z).data.mean()
+    assert_allclose(losses["model"].data, expected, rtol=1e-5)
+    assert set(losses) == set(turn)
+
+
+def test_a_factor_vae_needs_one_gaussian_for_all_images():
+    conditional = mv.models.CVAE((4, 3, 1), Stream(0), condition=2, latent=3, hidden=(5,))
+    with pytest.raises(UsageError, match="they depend on a condition"):
+        Factor().players(conditional, Stream(0))
+    with pytest.raises(UsageError, match="needs one Gaussian q"):
+        model = vae()
+        model.encode = lambda x: StandardGaussian(3)
+        factor_vae(model, critic(3, Stream(4), (6,)), X, X, Stream(0))
 
 
 def test_shuffled_latents_keep_their_marginals_and_lose_their_company():
