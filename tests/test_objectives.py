@@ -229,9 +229,9 @@ def test_a_factor_vae_needs_one_gaussian_for_all_images():
     conditional = mv.models.CVAE((4, 3, 1), Stream(0), condition=2, latent=3, hidden=(5,))
     with pytest.raises(UsageError, match="they depend on a condition"):
         Factor().players(conditional, Stream(0))
+    model = vae()
+    model.encode = lambda x: StandardGaussian(3)
     with pytest.raises(UsageError, match="needs one Gaussian q"):
-        model = vae()
-        model.encode = lambda x: StandardGaussian(3)
         factor_vae(model, critic(3, Stream(4), (6,)), X, X, Stream(0))
 
 
