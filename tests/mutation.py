@@ -48,7 +48,7 @@ FAMILIES = {
     "surgery": ["tests/evaluate/test_surgery.py"],
 }
 OF_FILE = {  # of distributions and objectives: what judges in the place of the family, where a file has tests of its own
-    "levels": ["tests/test_distributions_levels.py"],
+    "levels": ["tests/test_distributions_levels.py", "tests/gpu/test_branches.py"],
     "beta_binomial": ["tests/test_distributions_levels.py"],
     "discretized_logistic": ["tests/test_distributions_levels.py"],
     "noisy_levels": ["tests/rivals/test_diffusion.py", "tests/rivals/test_pixels.py"],
@@ -58,12 +58,14 @@ OF_FILE = {  # of distributions and objectives: what judges in the place of the 
     "classify": ["tests/models/test_pretrained.py"],
     "denoising": ["tests/test_denoising_objective.py"],
     "diffusion": ["tests/rivals/test_diffusion.py"],
+    "factor": ["tests/test_objectives.py", "tests/gpu/test_branches.py"],
     "gan": ["tests/rivals/test_gan.py", "tests/rivals/test_games.py"],
     "m2": ["tests/models/test_m2.py"],
     "progressive": ["tests/models/test_residual_gru.py"],
     "rate_distortion": ["tests/models/test_codec.py"],
     "vaegan": ["tests/rivals/test_vaegan.py"],
     "vq": ["tests/models/test_vq.py"],
+    "objectives.base": ["tests/test_objectives_base.py", "tests/test_objectives.py"],
 }
 LAWS = ("is_the_limit_of_differences", "of_0d_and_empty_inputs")  # of the table, beside those that judge first
 REFERENCES = ["-k", "not numba"]  # mutants are of references; loading compiled kernels in every process would take most of the time
@@ -131,8 +133,9 @@ def laws(mutant: Mutant) -> Iterator[Callable[[], object]]:
 def files(mutant: Mutant) -> Iterator[list[str]]:
     """What judges after the laws: arguments for pytest, of one run after another."""
     file = mutant.function.__module__.rpartition(".")[2]
-    if mutant.module in ("distributions", "objectives") and file in OF_FILE:
-        yield [*OF_FILE[file], *REFERENCES]
+    own_files = OF_FILE.get(f"{mutant.module}.{file}", OF_FILE.get(file))
+    if mutant.module in ("distributions", "objectives") and own_files:
+        yield [*own_files, *REFERENCES]
         return
     family = FAMILIES.get(mutant.module, [])
     own = of_ops().get(mutant.function, [])

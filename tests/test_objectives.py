@@ -17,6 +17,7 @@ from minivae.models import critic
 from minivae.nn import Dense, Module
 from minivae.objectives import (
     Capacity,
+    Denoising,
     Elbo,
     Factor,
     FreeBits,
@@ -285,6 +286,27 @@ def test_a_trained_critic_knows_the_total_correlation():
     assert_allclose(judge.dense.w.data[:, 0], exact, rtol=0.05)
     assert_allclose(judge.dense.b.item(), -0.5 * math.log(1 - r * r), rtol=0.05)
     assert judge(pairs(20_000)).data.mean() == pytest.approx(-0.5 * math.log(1 - r * r), rel=0.05)
+
+
+WARMING = [
+    (Elbo(beta=2.0, kl_warmup=4.0), Elbo(beta=0.5)),
+    (FreeBits(beta=2.0, free_bits=0.2, kl_warmup=4.0), FreeBits(beta=0.5, free_bits=0.2)),
+    (Capacity(beta=3.0, capacity=8.0, kl_warmup=4.0), Capacity(beta=3.0, capacity=2.0)),
+    (Denoising(noise=0.1, beta=2.0, kl_warmup=4.0), Denoising(noise=0.1, beta=0.5)),
+    (TotalCorrelation(beta=2.0, kl_warmup=4.0), TotalCorrelation(beta=0.5)),
+]
+
+
+@pytest.mark.parametrize(("warming", "there"), WARMING, ids=lambda objective: type(objective).__name__)
+def test_a_quarter_of_the_warm_up_is_a_quarter_of_the_weight(warming, there):
+    model, batch = vae(), Batch(X)
+
+    def loss(objective, epochs):
+        progress = Progress(np.array(epochs, np.float32), ("model",), 100)
+        return objective.losses({"model": model}, batch, Stream(3), progress)[0]["model"].item()
+
+    assert loss(warming, 1.0) == pytest.approx(loss(there, 0.0), rel=1e-6)
+    assert loss(warming, 4.0) == loss(warming, np.inf) != loss(warming, 1.0)
 
 
 def test_summaries_name_the_parts_of_the_loss():

@@ -11,11 +11,12 @@ from .levels import LEVELS, Levels
 
 
 def is_above_bottom(k: Any) -> Any:
-    return k.real > 0
+    """Not the lowest level; so is NaN, which shows then."""
+    return ~(k.real <= 0)
 
 
 def is_below_top(k: Any, n: int) -> Any:
-    return k.real < n
+    return ~(k.real >= n)
 
 
 def nearest(mean: Any, n: int) -> Any:
