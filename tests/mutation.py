@@ -58,7 +58,7 @@ OF_FILE = {  # of distributions and objectives: what judges in the place of the 
     "classify": ["tests/models/test_pretrained.py"],
     "denoising": ["tests/test_denoising_objective.py"],
     "diffusion": ["tests/rivals/test_diffusion.py"],
-    "factor": ["tests/test_objectives.py", "tests/gpu/test_branches.py"],
+    "factor": ["tests/test_factor_objective.py", "tests/test_objectives.py", "tests/gpu/test_branches.py"],
     "gan": ["tests/rivals/test_gan.py", "tests/rivals/test_games.py"],
     "m2": ["tests/models/test_m2.py"],
     "progressive": ["tests/models/test_residual_gru.py"],
