@@ -13,7 +13,7 @@ from minivae.distributions import Gaussian, StandardGaussian, kl
 from minivae.gradcheck import frozen, gradcheck
 from minivae.models import critic
 from minivae.nn import Dense, Module
-from minivae.objectives import Factor, Progress, Terms, shuffle_latents, trained
+from minivae.objectives import Factor, Progress, Terms, elbo, shuffle_latents, trained
 
 from .test_objectives import X, slopes, vae
 
