@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--head", choices=HEADS, help="what the encoder predicts beside the mean; default: logvar")
     group.add_argument("--prior", dest="prior_kind", choices=PRIORS, help="of a cvae: N(0, I), or p(z|c) learned; default: fixed")
     group.add_argument("--top", type=int, metavar="K", help="of a hierarchical model: latents of the upper layer; default: a third")
-    group.add_argument("--pseudo", type=int, metavar="M", help="of a vamp: pseudo-inputs that the prior is made of; default: 100")
+    group.add_argument("--pseudo", type=int, metavar="M", help="of a vamp or hierarchical_vamp: what the prior is made of; default: 100")
     group.add_argument("--flow", choices=FLOWS, help="of a flow: the maps that bend q(z|x); default: planar")
     group.add_argument("--flow-layers", type=int, metavar="L", help="of a flow: how many maps; default: 4")
     group.add_argument("--groups", type=int, help="of a vq: vectors that a code is of; default: of 4 numbers each")

@@ -16,6 +16,7 @@ from .diffusion import Diffusion, level_frequencies
 from .flow import FLOWS, FlowVAE
 from .gan import GAN
 from .hierarchical import HierarchicalVAE
+from .hierarchical_vamp import HierarchicalVampVAE
 from .likelihoods import LIKELIHOODS
 from .m2 import M2
 from .mixture_cvae import MixtureCVAE
@@ -49,6 +50,7 @@ __all__ = [
     "Factorized",
     "FlowVAE",
     "HierarchicalVAE",
+    "HierarchicalVampVAE",
     "MixtureCVAE",
     "ProgressiveCodec",
     "VampVAE",
@@ -71,6 +73,7 @@ MODELS: dict[str, type[Module]] = {
     "ae": AE,
     "cvae": CVAE,
     "hierarchical": HierarchicalVAE,
+    "hierarchical_vamp": HierarchicalVampVAE,
     "vamp": VampVAE,
     "flow": FlowVAE,
     "vq": VQVAE,
