@@ -8,6 +8,7 @@ import pytest
 
 from minivae.cli import main
 from minivae.cli import train as training
+from minivae.models import gan
 
 from .host import needs_compiler
 from .host.fake_cupy import installed
@@ -79,6 +80,7 @@ RIVALS = {
 @pytest.mark.parametrize("rival", RIVALS)
 def test_the_rivals_train_on_the_device_too(cupy, data, tmp_path, rival, capsys, monkeypatch):
     monkeypatch.setattr(training, "draw", lambda run, data: None)
+    monkeypatch.setitem(gan.HIDDEN, "dense", (6, 5))  # of a VAE-GAN's critic
     there, here = tmp_path / "there", tmp_path / "here"
     for folder, device in ((there, "cuda"), (here, "cpu")):
         assert call("train", data, "--epochs", 2, "--batch-size", 8, "--out", folder, "--device", device, *RIVALS[rival]) == 0

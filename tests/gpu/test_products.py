@@ -101,7 +101,7 @@ def batches(draw):
 
 
 @PRECISIONS
-@settings(max_examples=8)
+@settings(max_examples=3)
 @given(batches(), st.integers(0, 2**32))
 @example([(130, 65), (65,)], 0)
 @example([(65,), (65, 3)], 0)

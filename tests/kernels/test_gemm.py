@@ -214,7 +214,7 @@ def test_shapes_that_do_not_fit_are_told():
         gemm(a, a, transpose_b=True, activation="softmax")
 
 
-@pytest.mark.parametrize(("name", "tile"), [("haswell", "(6, 8, True)"), ("nehalem", "(6, 4, False)")])
+@pytest.mark.parametrize(("name", "tile"), [("haswell", "(6, 8, True)"), pytest.param("nehalem", "(6, 4, False)", marks=pytest.mark.slow)])
 def test_other_processors_get_their_own_tile(name, tile):
     """The handful of shapes again, compiled for a processor with AVX2 and for one with nothing but SSE."""
     root = Path(__file__).parents[2]

@@ -47,7 +47,7 @@ def test_the_prior_integrates_to_one():
 def test_the_bound_is_a_bound_on_log_p_by_quadrature():
     made, x = model(), X[:2].astype(np.float64)
     exact = log_marginal(made, x).log_p
-    assert_allclose(log_likelihood(made, x, Stream(0), 20_000), exact, atol=0.05)
+    assert_allclose(log_likelihood(made, x, Stream(0), 5_000), exact, atol=0.1)
     with no_grad():
         terms = elbo(made, np.repeat(x, 4000, axis=0), Stream(0))
     each = -(terms.reconstruction.data + terms.kl.data).reshape(2, 4000)
