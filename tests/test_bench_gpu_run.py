@@ -114,10 +114,10 @@ def test_all_is_well(run, tmp_path):
 
 def test_who_hangs_says_where_and_is_stopped_with_all_that_it_started(run):
     start = time.monotonic()
-    code, _, _, found, rows = run("good", "hangs", "deaf", "wrong", limit=12.0)
+    code, _, _, found, rows = run("good", "hangs", "deaf", "wrong", limit=8.0)
     assert code == 1
     assert time.monotonic() - start < 60
-    assert [found[n]["why"] for n in "1234"] == ["", "not done in 12 seconds", "not done in 12 seconds", ""]
+    assert [found[n]["why"] for n in "1234"] == ["", "not done in 8 seconds", "not done in 8 seconds", ""]
     assert any("in hangs" in line for line in found["2"]["said"])
     assert [row.get("a") for row in rows] == [None, None, 2, None, 3, None]
     assert gone(rows[3]["pid"])
