@@ -47,7 +47,11 @@ def test_the_prior_integrates_to_one():
 def test_the_bound_is_a_bound_on_log_p_by_quadrature():
     made, x = model(), X[:2].astype(np.float64)
     exact = log_marginal(made, x).log_p
-    assert_allclose(log_likelihood(made, x, Stream(0), 5_000), exact, atol=0.1)
+    # each is a mean of importance weights, which has no bias: 20 of them are off by their standard error
+    share = np.exp([log_likelihood(made, x, Stream(i), 2_000) - exact for i in range(20)])
+    error = share.std(axis=0, ddof=1) / np.sqrt(20)
+    assert (abs(share.mean(axis=0) - 1) < 5 * error).all()
+    assert (error < 0.1).all()
     with no_grad():
         terms = elbo(made, np.repeat(x, 4000, axis=0), Stream(0))
     each = -(terms.reconstruction.data + terms.kl.data).reshape(2, 4000)
