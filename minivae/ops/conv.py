@@ -98,10 +98,9 @@ def conv2d_numba(x, w, b=None, stride=1, padding=0, activation=None):
 
 @kernels_only
 def conv2d_numba_vjp(g, x, w, y, stride, padding, activation, needs):
-    g = conv.activation_gradient(g, y, activation)
+    g, gb = conv.through_activation(g, y, activation, len(needs) > 2 and needs[2])
     gx = conv.conv2d_input_gradient(g, w, x.shape, stride, padding) if needs[0] else None
     gw = conv.conv2d_weight_gradient(x, g, w.shape[:2], stride, padding) if needs[1] else None
-    gb = conv.bias_gradient(g) if len(needs) > 2 and needs[2] else None
     return gx, gw, gb
 
 
@@ -115,10 +114,9 @@ def conv_transpose2d_numba(x, w, b=None, stride=1, padding=0, size=None, activat
 
 @kernels_only
 def conv_transpose2d_numba_vjp(g, x, w, y, stride, padding, activation, needs):
-    g = conv.activation_gradient(g, y, activation)
+    g, gb = conv.through_activation(g, y, activation, len(needs) > 2 and needs[2])
     gx = conv.conv2d_forward(g, w, None, stride, padding) if needs[0] else None
     gw = conv.conv2d_weight_gradient(g, x, w.shape[:2], stride, padding) if needs[1] else None
-    gb = conv.bias_gradient(g) if len(needs) > 2 and needs[2] else None
     return gx, gw, gb
 
 

@@ -228,13 +228,14 @@ def gaussian_log_prob_numba(x, mean, logvar, event_ndim=1):
     return value, ("reference", *saved)
 
 
+@kernels_only_rows
 def gaussian_log_prob_numba_vjp(g, case, *saved):
     if case == "reference":
         return gaussian_log_prob_vjp(g, *saved)
     x = saved[0]
     rows = x.reshape(-1, x.shape[-1])
     if case == "standard":
-        return kernels.bernoulli_log_prob_vjp(-g.reshape(-1), rows).reshape(x.shape), None, None
+        return kernels.standard_log_prob_vjp(g.reshape(-1), rows).reshape(x.shape), None, None
     if case == "pairs":
         gx, gmean, glogvar = gaussians.pairs_log_prob_vjp(g.reshape(len(rows), -1), rows, *saved[1:])
         return gx.reshape(x.shape), gmean, glogvar

@@ -115,25 +115,30 @@ def mean_numba_vjp(g, shape, *saved):
     return mean_vjp(g, *saved) if shape is None else (means.mean_vjp(g, shape),)
 
 
+@kernels_only
 def logsumexp_numba(x, axis=None, keepdims=False):
     if isinstance(axis, tuple) or not x.size:
         value, saved = logsumexp_reference(x, axis, keepdims)
         return value, (None, *saved)
-    lines = x.reshape(1, -1) if axis is None else np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
-    y = kernels.logsumexp(lines).reshape(() if axis is None else np.delete(x.shape, axis))
-    if keepdims:
-        y = y.reshape([1 if i in _axes(axis, x.ndim) else n for i, n in enumerate(x.shape)])
-    return y, (lines, x.shape, axis)
+    outer, inner = _around(x.shape, axis)
+    lines = kernels.lines(x.reshape(outer, -1, inner))
+    axes = _axes(axis, x.ndim)
+    kept = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
+    return kernels.logsumexp(lines).reshape(kept), (lines, x.shape, outer, inner)
 
 
+@kernels_only
 def logsumexp_numba_vjp(g, lines, *saved):
     if lines is None:
         return logsumexp_vjp(g, *saved)
-    shape, axis = saved
+    shape, outer, inner = saved
     gx = kernels.logsumexp_vjp(g.reshape(-1), lines)
-    if axis is None:
-        return (gx.reshape(shape),)
-    return (np.ascontiguousarray(np.moveaxis(gx.reshape([*np.delete(shape, axis), shape[axis]]), -1, axis)),)
+    return (kernels.lines(gx.reshape(outer, inner, -1)).reshape(shape),)
+
+
+def _around(shape, axis):
+    """How many numbers stand before an axis and behind it: x.reshape(before, -1, behind) has it in the middle."""
+    return (1, 1) if axis is None else (math.prod(shape[: axis % len(shape)]), math.prod(shape[axis % len(shape) + 1 :]))
 
 
 sum = Op("sum", numpy=(sum_reference, sum_vjp))

@@ -137,7 +137,8 @@ def test_logsumexp(shape, level):
     softmax = densities.softmax(x)
     assert_allclose(softmax, scipy.special.softmax(x64, axis=1), rtol=2.0**-18 + (shape[1] + 8) * EPS)
     assert_allclose(softmax.astype(np.float64).sum(1), 1, rtol=0, atol=(shape[1] + 4) * EPS)
-    assert_allclose(densities.logsumexp_vjp(g, x), g[:, None] * softmax, rtol=4 * EPS)
+    # the two kernels may add in another order: each sum of positive numbers is off by one rounding a number at most, and four follow
+    assert_allclose(densities.logsumexp_vjp(g, x), g[:, None] * softmax, rtol=(2 * shape[1] + 4) * EPS)
 
 
 def test_logsumexp_of_infinities_is_scipys():

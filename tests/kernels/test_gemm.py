@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from minivae.errors import ShapeError, UsageError
-from minivae.kernels.cpu.epilogue import activation_gradient, bias_gradient
+from minivae.kernels.cpu.epilogue import through_activation
 from minivae.kernels.cpu.gemm import CHUNK, DEPTH, PARALLEL_FROM, dense_forward, dense_vjp, gemm
 from minivae.kernels.cpu.tile import ROWS, WIDTH
 
@@ -154,9 +154,13 @@ def test_dense_vjp_gives_only_what_is_needed():
         (70_001, 16),
     ],
 )
-def test_bias_gradient_of_integers_is_exact(shape):
-    g = integers(np.random.default_rng(4), *shape)
-    assert_array_equal(bias_gradient(g), g.astype(np.float64).sum(axis=tuple(range(g.ndim - 1))))
+def test_gradients_of_sums_and_bias_are_exact_in_integers(shape):
+    rng = np.random.default_rng(4)
+    g, y = integers(rng, *shape), integers(rng, *shape)
+    for activation, slope in ((None, 1), ("relu", y > 0)):
+        gs, gb = through_activation(g, y, activation, True)
+        assert_array_equal(gs, g * slope)
+        assert_array_equal(gb, (g * slope).astype(np.float64).sum(axis=tuple(range(g.ndim - 1))))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -167,7 +171,9 @@ def test_activation_gradient_is_the_derivative(activation, n):
     s, g = normals(rng, n), normals(rng, n)
     y = FUNCTIONS[activation](s.astype(np.float64)).astype(np.float32)
     expected = g * FUNCTIONS[activation](s + 1e-30j).imag / 1e-30
-    assert np.all(abs(activation_gradient(g, y, activation) - expected) <= 6 * U * abs(g))
+    gs, gb = through_activation(g, y, activation, False)
+    assert gb is None
+    assert np.all(abs(gs - expected) <= 6 * U * abs(g))
 
 
 def with_threads(n, function):
@@ -190,8 +196,8 @@ def test_one_and_two_threads_make_the_same_bits(transposed):
     g = normals(rng, 70_000, 3)
     for f in (
         lambda: gemm(a, b, *transposed, b[0, :1].repeat(N), "tanh"),
-        lambda: bias_gradient(g),
-        lambda: activation_gradient(g, g, "tanh"),
+        lambda: through_activation(g, g, None, True)[1],
+        lambda: np.append(*through_activation(g, g, "tanh", True)),
     ):
         assert with_threads(1, f).tobytes() == with_threads(2, f).tobytes()
 
@@ -208,6 +214,8 @@ def test_shapes_that_do_not_fit_are_told():
     a = np.zeros((3, 4), np.float32)
     with pytest.raises(ShapeError, match=r"\(3, 4\).*\(3, 4\)"):
         gemm(a, a)
+    with pytest.raises(ShapeError, match=r"g is \(3, 4\), y is \(3, 5\)"):
+        through_activation(np.zeros((3, 4)), np.zeros((3, 5)), "relu", True)
     with pytest.raises(ShapeError, match="bias"):
         gemm(a, a, transpose_b=True, bias=np.zeros(4, np.float32))
     with pytest.raises(UsageError, match="softmax"):

@@ -42,8 +42,7 @@ def last_first() -> None:
     gaussians.sample_and_kl_vjp(noise, zeros(8), mean, logvar, noise)
     x, g, w = zeros(2, 4, 4, 4), zeros(2, 2, 2, 4), zeros(2, 2, 4, 4)
     conv.conv2d_weight_gradient(x, g, (2, 2), (2, 2), ((0, 0), (0, 0)))
-    conv.activation_gradient(g, g, "relu")
-    conv.bias_gradient(g)
+    conv.through_activation(g, g, "relu", True)
     conv.conv2d_input_gradient(zeros(2, 2, 2, 32), zeros(4, 4, 1, 32), (2, 4, 4, 1), (2, 2), ((1, 1), (1, 1)))  # scattered
     conv.conv2d_forward(x, w, None, (2, 2), ((0, 0), (0, 0)))
     gaussians.sample_and_kl(mean, logvar, noise)

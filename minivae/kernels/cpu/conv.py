@@ -14,18 +14,17 @@ from ...errors import ShapeError
 from ..checks import Padding, Pair, activation_code, output_size
 from . import watch
 from .correlate import correlate, sum_over_pixels
-from .epilogue import activation_gradient, as_float32, bias_gradient
+from .epilogue import as_float32, through_activation
 from .gemm import NO_BIAS
 from .patches import adjoint_plan, forward_plan
 from .scatter import is_faster, multiply_and_scatter
 from .tile import LANES
 
 __all__ = [
-    "activation_gradient",
-    "bias_gradient",
     "conv2d_forward",
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
+    "through_activation",
 ]
 
 

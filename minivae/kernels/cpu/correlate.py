@@ -1,8 +1,9 @@
 """The two sweeps over images: correlation with a kernel, and the sum over pixels that is its gradient.
 
 Correlation (forward, and input gradient phase by phase): the weights are packed into panels once; a worker copies a group of images into
-its zero-bordered buffer, then sweeps tiles over their pixels, panel by panel.  Workers fetch runs of tiles (share.py), groups of images as
-long as there are many and parts of one at the end, so that one large image keeps them all busy too.
+its zero-bordered buffer, then sweeps tiles over their pixels, panel by panel, a deep panel in parts of at most DEPTH rows.  Workers fetch
+runs of tiles (share.py), groups of images as long as there are many and parts of one at the end, so that one large image keeps them all
+busy too.
 
 Sum over pixels (weight gradient): the same images with rows and columns of A swapped, so that a row is a tap and the sum runs over pixels.
 The batch is cut into parts by shape alone, and their sums are added in order: the number of threads does not change a bit.
@@ -13,12 +14,11 @@ import numpy as np
 
 from .gemm import PARALLEL_FROM, workers_for
 from .jit import device, kernel, scratch
-from .panels import PRODUCT, SWEEP_BUFFER, pack, sweep
+from .panels import DEPTH, PRODUCT, SWEEP_BUFFER, pack, sweep
 from .patches import Plan
 from .share import clear, counters, next_run, runs
 from .tile import LANES, ROWS, WIDTH
 
-DEPTH = 1024  # pixels that the weight gradient sums before it moves on: a panel of g of 128 KB
 PARTS = 8  # of a batch, in the weight gradient
 PARTIAL_FLOATS = 1 << 23
 
@@ -78,10 +78,13 @@ def _correlate_tiles(runs, counters, x, geometry, rows, c_rows, columns, phases,
                 for j0 in range(0, O, WIDTH):
                     panel = packed.ctypes.data + (column * -(-O // WIDTH) + depth * (j0 // WIDTH)) * WIDTH * 4
                     if last > first:
-                        patches = (a_at, rows, columns.ctypes.data + column * 8, depth)
-                        weights = (panel, WIDTH, min(WIDTH, O - j0), 0)
                         result = (y.ctypes.data + (n0 * image_out + j0) * 4, c_rows, count)
-                        sweep(patches, weights, result, row, first, last, shift + j0 * 4, False, activation, 0, workspace)
+                        parts = max(1, -(-depth // DEPTH))
+                        for part in range(parts):
+                            k0, now = depth * part // parts, activation if part == parts - 1 else 0
+                            patches = (a_at, rows, columns.ctypes.data + (column + k0) * 8, depth * (part + 1) // parts - k0)
+                            weights = (panel + k0 * WIDTH * 4, WIDTH, min(WIDTH, O - j0), 0)
+                            sweep(patches, weights, result, row, first, last, shift + j0 * 4, part > 0, now, 0, workspace)
                 position -= first
                 wanted -= last - first
                 unit += last - first

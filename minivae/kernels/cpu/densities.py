@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import ShapeError
 from .jit import kernel
 from .rows import alike, per_row, row, rows, run
+from .subnormals import flush, restore
 from .vecmath import INFINITY, F, I, bits, exp, exp_minus_1_minus, expm1, from_bits, log, log1p_unit, plus, where
 
 # --- Bernoulli -----------------------------------------------------------------------------------------------------------------------
@@ -30,9 +31,18 @@ def bernoulli_log_prob(logits: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, n
 
 def bernoulli_log_prob_vjp(g: np.ndarray, residual: np.ndarray) -> np.ndarray:
     """glogits = g[:, None] * residual.   (N,), (N, D) -> (N, D)"""
-    residual, glogits = rows(residual), np.empty(residual.shape, F)
-    run(_scale_rows, _scale_rows_parallel, residual, per_row(g, residual), glogits)
-    return glogits
+    return _scaled(residual, g, F(1))
+
+
+def standard_log_prob_vjp(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """gx = -g[:, None] x, the gradient of log N(x; 0, 1).   (N,), (N, K) -> (N, K)"""
+    return _scaled(x, g, F(-1))
+
+
+def _scaled(matrix: np.ndarray, factor: np.ndarray, sign: np.float32) -> np.ndarray:
+    matrix, scaled = rows(matrix), np.empty(matrix.shape, F)
+    run(_scale_rows, _scale_rows_parallel, matrix, per_row(factor, matrix), sign, scaled)
+    return scaled
 
 
 @kernel
@@ -52,11 +62,13 @@ def _bernoulli(start, stop, logits, x, log_prob, residual):
 
 
 @kernel
-def _scale_rows(start, stop, matrix, factor, scaled):
+def _scale_rows(start, stop, matrix, factor, sign, scaled):
+    mode = flush()  # a factor may be an importance weight, of any size
     for i in range(start, stop):
-        f, source, target = factor[i], row(matrix, i), row(scaled, i)
+        f, source, target = sign * factor[i], row(matrix, i), row(scaled, i)
         for d in range(source.size):
             target[d] = f * source[d]
+    restore(mode)
 
 
 # --- Gaussian ------------------------------------------------------------------------------------------------------------------------
@@ -100,6 +112,16 @@ def _kl_vjp(start, stop, mean, logvar, g, gmean, glogvar):
 # --- log-sum-exp ---------------------------------------------------------------------------------------------------------------------
 
 
+def lines(x: np.ndarray) -> np.ndarray:
+    """The numbers along the middle axis as rows; x itself where they lie so.   (I, C, J) -> (I J, C)"""
+    I, C, J = x.shape
+    if J == 1:
+        return x.reshape(I, C)
+    y = np.empty((I * J, C), F)
+    _lines(np.ascontiguousarray(x, F), y)
+    return y
+
+
 def logsumexp(x: np.ndarray) -> np.ndarray:
     """log sum_c e^x[r, c]; -inf for a row of -inf, inf where an inf is.   (R, C) -> (R,)"""
     x = rows(x)
@@ -141,6 +163,13 @@ def _largest(x):
         i = bits(x[c])
         largest = max(largest, I(i ^ I(I(i >> 31) & I(0x7FFFFFFF))))
     return from_bits(I(largest ^ I(I(largest >> 31) & I(0x7FFFFFFF))))
+
+
+@kernel
+def _lines(x, y):
+    for r in range(len(y)):
+        for c in range(x.shape[1]):
+            y[r, c] = x[r // x.shape[2], c, r % x.shape[2]]
 
 
 @kernel
@@ -205,9 +234,9 @@ def _bernoulli_parallel(task, logits, x, log_prob, residual):
 
 
 @kernel(parallel=True)
-def _scale_rows_parallel(task, matrix, factor, scaled):
+def _scale_rows_parallel(task, matrix, factor, sign, scaled):
     for t in numba.prange((len(matrix) + task - 1) // task):
-        _scale_rows(t * task, min((t + 1) * task, len(matrix)), matrix, factor, scaled)
+        _scale_rows(t * task, min((t + 1) * task, len(matrix)), matrix, factor, sign, scaled)
 
 
 @kernel(parallel=True)

@@ -56,31 +56,6 @@ def scale_by_derivative(g, y, activation, out):
             out[i] = g[i] * (y[i] * (np.float32(1) - y[i]))
 
 
-@kernel(parallel=True)
-def _activation_gradient(g, y, activation, out, workers):
-    n = out.size
-    if workers == 1:
-        scale_by_derivative(g, y, activation, out)
-    else:
-        for worker in numba.prange(workers):
-            first, last = n * worker // workers, n * (worker + 1) // workers
-            scale_by_derivative(g[first:last], y[first:last], activation, out[first:last])
-
-
-def activation_gradient(g: np.ndarray, y: np.ndarray, activation: str | None) -> np.ndarray:
-    """g * act'(y), elementwise.   any shape -> same shape; a new array, or g itself for activation None"""
-    code = activation_code(activation)
-    if code == 0:
-        return g
-    if g.shape != y.shape:
-        raise ShapeError(f"activation_gradient: g is {g.shape}, y is {y.shape}; need equal shapes")
-    g, y = as_float32(g), as_float32(y)
-    out = np.empty_like(g)
-    workers = 1 if out.size < 2 * ELEMENTS else min(numba.get_num_threads(), out.size // ELEMENTS)
-    _activation_gradient(g.reshape(-1), y.reshape(-1), code, out.reshape(-1), workers)
-    return out
-
-
 @shared(f"void({', '.join(['int64'] * 8)})")
 def _sum_columns(g, rows, pitch, total_at, columns, ones_at, table, most):
     """total[j] = sum_i g[i * pitch + j], all addresses: the product of a row of ones with a matrix.  `columns` is a multiple of LANES."""
@@ -124,15 +99,28 @@ def add_parts(g, pitch, partial, total):
         total[c] = s
 
 
+@device
+def _part(part, g, y, activation, gs, pitch, partial, gb, one, zeros):
+    """One part of both gradients: its sum is taken while it lies in a cache."""
+    parts, rows = partial.shape[0], g.size // pitch
+    first, last = rows * part // parts * pitch, rows * (part + 1) // parts * pitch
+    if activation != 0:
+        end = g.size if part == parts - 1 else last  # with what fills no pitch
+        scale_by_derivative(g[first:end], y[first:end], activation, gs[first:end])
+    if gb.size > 0:
+        sum_part(part, gs, pitch, partial, one, zeros)
+
+
 @kernel(parallel=True, links=SUMS)
-def _bias_gradient(g, pitch, partial, total, one, zeros, workers):
+def _through_activation(g, y, activation, gs, pitch, partial, gb, one, zeros, workers):
     if workers == 1:
         for part in range(partial.shape[0]):
-            sum_part(part, g, pitch, partial, one, zeros)
+            _part(part, g, y, activation, gs, pitch, partial, gb, one, zeros)
     else:
         for part in numba.prange(partial.shape[0]):
-            sum_part(np.int64(part), g, pitch, partial, one, zeros)
-    add_parts(g, pitch, partial, total)
+            _part(np.int64(part), g, y, activation, gs, pitch, partial, gb, one, zeros)
+    if gb.size > 0:
+        add_parts(gs, pitch, partial, gb)
 
 
 ONE, ZEROS = np.ones(1, np.float32), np.zeros(1024, np.int64)
@@ -149,16 +137,24 @@ def partial_sums(rows: int, C: int) -> tuple[int, np.ndarray]:
     return pitch, np.empty((parts, pitch // LANES * LANES), np.float32)
 
 
-def bias_gradient(g: np.ndarray) -> np.ndarray:
-    """sum of g over all axes but the last.   (..., C) -> (C,)
+def through_activation(g: np.ndarray, y: np.ndarray, activation: str | None, has_bias: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """(gs, gb) of y = act(s + b):  gs = g * act'(y), or g itself for activation None, and gb, the sum of gs over all axes but the last, or
+    None without a bias.   two (..., C) -> (..., C), (C,)
 
     The parts are summed on their own, then in order: any number of threads makes the same bits, and the rounding error grows with
     rows / parts + parts.
     """
-    total = np.empty(g.shape[-1], np.float32)
+    code = activation_code(activation)
+    if g.shape != y.shape:
+        raise ShapeError(f"through_activation: g is {g.shape}, y is {y.shape}; need equal shapes")
+    gb = np.empty(g.shape[-1] if has_bias else 0, np.float32)
     if g.size == 0:
-        total[:] = 0
-        return total
-    pitch, partial = partial_sums(g.size // g.shape[-1], g.shape[-1])
-    _bias_gradient(as_float32(g).reshape(-1), pitch, partial, total, ONE, ZEROS, 1 if len(partial) < 4 else numba.get_num_threads())
-    return total
+        gb[:] = 0
+    elif code != 0 or has_bias:
+        g, y = as_float32(g), as_float32(y)
+        gs = np.empty_like(g) if code != 0 else g
+        pitch, partial = partial_sums(g.size // g.shape[-1], g.shape[-1])
+        workers = 1 if len(partial) == 1 else numba.get_num_threads()
+        _through_activation(g.reshape(-1), y.reshape(-1), code, gs.reshape(-1), pitch, partial, gb, ONE, ZEROS, workers)
+        g = gs
+    return g, gb if has_bias else None

@@ -1,8 +1,8 @@
 """Matrix products and the dense layer:  act(op(A) op(B) + bias)  for float32, in one pass over C.
 
 Schedule.  C is cut into chunks of CHUNK rows, a chunk into panels of WIDTH columns, a panel into tiles of ROWS rows.  The tiles, counted in
-that order, are fetched by the workers in runs (share.py), and a run takes K in equal parts of at most DEPTH, so that a panel (64 KB with
-AVX-512) and a chunk of A stay in the second-level cache.  A panel that few tiles will pass by is read where it lies in B; else its first
+that order, are fetched by the workers in runs (share.py), and a run takes K in equal parts of at most DEPTH, so that a panel stays in the
+first-level cache and a chunk of A in the second-level one.  A panel that few tiles will pass by is read where it lies in B; else its first
 tile leaves a packed copy for the others, and a transposed B is packed beforehand.  Every number of C is one sum over k in ascending order,
 whoever computes it: the number of threads does not change a bit.
 """
@@ -25,13 +25,12 @@ from .epilogue import (
     sum_part,
 )
 from .jit import device, inline, kernel, scratch, shared
-from .panels import PRODUCT, SWEEP_BUFFER, _pack, _sweep
+from .panels import DEPTH, PRODUCT, SWEEP_BUFFER, _pack, _sweep
 from .share import clear, counters, next_run, runs, take
 from .tile import LANES, ROWS, WIDTH
 
 CHUNK_TILES = 256 // ROWS
 CHUNK = CHUNK_TILES * ROWS
-DEPTH = 512
 BUFFER = WIDTH + SWEEP_BUFFER + 4 * CHUNK + 4 * DEPTH + DEPTH * WIDTH
 FEW = 4  # tiles: a panel that few rows will pass by is not worth packing
 PARALLEL_FROM = 1 << 19  # multiply-adds: 5 us or more on one core

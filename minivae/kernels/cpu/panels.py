@@ -17,8 +17,10 @@ from numba import types
 from .addresses import floats, ints
 from .epilogue import RELU, apply_activation
 from .jit import inline, intrinsic, shared
+from .subnormals import flush, restore
 from .tile import LANES, ROWS, WIDTH, tile_low, tile_narrow, tile_packing, tile_wide
 
+DEPTH = 6144 // WIDTH  # rows of a panel, 24 KB: it and the rows of A beside it stay in a first-level cache of 32 or 48 KB
 SWEEP_BUFFER = ROWS * WIDTH + 8 * ROWS  # floats: a tile of C, and four tables of ROWS int64
 
 
@@ -133,6 +135,7 @@ def _sweep(
         tables[2 * ROWS + r], tables[3 * ROWS + r] = r * WIDTH, 0
     # a tile wider than C goes to `edge`, and its columns from there; so does one that awaits an activation, in one long loop
     direct = (width in (WIDTH, LANES)) and skip == 0 and activation <= RELU
+    mode = flush()
     for t in range(first, last):
         i0 = t * ROWS
         present = min(ROWS, count - i0)
@@ -162,6 +165,7 @@ def _sweep(
                 apply_activation(floats(edge, present * WIDTH), activation)
             for r in range(present):
                 _copy(edge + (r * WIDTH + skip) * 4, c + (rows_of_c[i0 + r] + skip) * 4, width - skip)
+    restore(mode)
 
 
 @inline

@@ -65,7 +65,7 @@ def per_row(g: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return g if g.dtype is FLOAT32 and g.flags.c_contiguous else np.ascontiguousarray(g, np.float32)
 
 
-def run(serial: Any, parallel: Any, matrix: np.ndarray, *others: np.ndarray) -> None:
+def run(serial: Any, parallel: Any, matrix: np.ndarray, *others: Any) -> None:
     """Call serial(start, stop, matrix, ...), or parallel(rows per task, matrix, ...) if the matrix is large."""
     if matrix.size < PARALLEL_FROM:
         serial(0, len(matrix), matrix, *others)
