@@ -28,6 +28,7 @@ __all__ = [
     "effect",
     "gradients",
     "made_by",
+    "makes",
     "no_grad",
     "runner",
     "stop_gradient",
@@ -184,6 +185,16 @@ def effect(function: Callable[..., None]) -> Callable[..., None]:
     return declared
 
 
+def makes(ufunc: np.ufunc) -> Callable[[Callable], Callable]:
+    """Declares of a function that ufunc(*arguments) is the one array it makes: a recorded step calls that, with the place to write to."""
+
+    def declare(function: Callable) -> Callable:
+        function.ufunc = ufunc  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
 @contextmanager
 def with_grad() -> Iterator[None]:
     """Inside the block ops record again, inside of a no_grad() too: for a value that is a gradient."""
@@ -282,6 +293,7 @@ def _zeros(a: Array) -> Array:
     return xp(a).zeros_like(a)
 
 
+@makes(np.add)
 def _sum(a: Any, b: Any) -> Any:
     """a + b, in lists element by element; None stands for zero."""
     if type(a) is list:

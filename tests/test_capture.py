@@ -74,6 +74,27 @@ def test_densities_and_log_sum_exp_are_replayed_as_kernels():
         assert not [name for name in by_hand if "log" in name]
 
 
+def test_arithmetic_is_replayed_by_ufuncs_and_only_where_somebody_reads_it():
+    w = mv.Tensor(np.arange(3.0, dtype=np.float32))
+
+    def loss(x):
+        ops.add(w, x)  # for nobody
+        return (ops.subtract(ops.multiply(w, x), x) + ops.negative(w)).sum()
+
+    step = captured(loss, [w])
+    x = np.array([1.0, -2.0, 0.5], np.float32)
+    for _ in range(3):
+        value, (gradient,) = step(x)
+        assert value.item() == np.sum(w.data * x - x - w.data)
+        np.testing.assert_array_equal(gradient, x - 1)
+    assert step.why_eager == ""
+    (recording,) = step.replay.programs.values()
+    calls = [call for call, _ in recording.program if isinstance(call, np.ufunc)]
+    assert [calls.count(f) for f in (np.multiply, np.subtract, np.negative)] == [1, 1, 2]  # one of the two is a gradient
+    assert np.add in calls
+    assert calls.count(np.add) == 2  # one more in the sum of gradients; none for what nobody reads
+
+
 def unrecorded_number(calls=[]):  # noqa: B006 (a number that changes from call to call is the point)
     calls.append(None)
     return float(len(calls))

@@ -117,7 +117,9 @@ class Program:
                 self.note(kernel, *inputs)
         else:
             new = [(path, a) for path, a in _paths(result) if not any(np.may_share_memory(a, b) for b in given)]
-            if new:  # else it made nothing but views
+            if len(new) == 1 and hasattr(function, "ufunc"):
+                self.note(function.ufunc, *arguments, new[0][1])
+            elif new:  # else it made nothing but views
                 self.note(_again, function, arguments, options, new)
         self.kernels.clear()
         return result
@@ -188,7 +190,7 @@ def needed(calls: Sequence[tuple[Callable, Any]], wanted: Sequence[Place]) -> li
     """The calls without those whose results nobody reads: numbers that were made to be reported, and are not asked for."""
     live, kept = {place.buffer for place in wanted}, []
     for call, arguments in reversed(calls):
-        new = [] if call is not _again else leaves(arguments[3], Place)
+        new = leaves(arguments[3], Place) if call is _again else [arguments[-1]] if isinstance(call, np.ufunc) else []
         if new and not live & {place.buffer for place in new}:
             continue
         live |= {place.buffer for place in leaves(arguments, Place)}

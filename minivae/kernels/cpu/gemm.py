@@ -142,7 +142,10 @@ def gemm(
     bias: np.ndarray | None = None,
     activation: str | None = None,
 ) -> np.ndarray:
-    """act(op(a) @ op(b) + bias), op(x) = x or x^T.   (M, K), (K, N), (N,) -> (M, N), float32; any size, zero too"""
+    """act(op(a) @ op(b) + bias), op(x) = x or x^T.   (M, K), (K, N), (N,) -> (M, N), float32; any size, zero too
+
+    On x86, numbers below 1.2e-38 count as zero: see subnormals.py.
+    """
     a, transpose_a = _matrix(a, transpose_a)
     b, transpose_b = _matrix(b, transpose_b)
     K, M = a.shape if transpose_a else a.shape[::-1]

@@ -1,8 +1,8 @@
 """Subnormal numbers, below 1.2e-38 in float32, count as zero in products.
 
 An Intel processor interrupts itself for some 150 cycles at every multiply-add that meets one.  They are no rarity: an importance weight
-of e^-90 makes a row of them, and two rows in a hundred made the gradient of a layer four times as slow.  No sum of ours can tell
-such a number from zero: the rounding of the other terms is larger.
+of e^-90 makes a row of them, and two rows in a hundred made the gradient of a layer four times as slow.  Beside an ordinary number of a sum
+they are less than its rounding; a sum of nothing else is zero.
 
     mode = flush()
     ...  # x86: subnormal operands and results of vector and scalar arithmetic are zero; other processors are quick with them as they are
