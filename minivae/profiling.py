@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UsageError
-from .kernels.cpu import jit, watch
+from .kernels.cpu import ahead, jit, watch
 from .kernels.cpu import peak as best
 
 # multiply-adds of a kernel's products, from its arguments by name; whatever else it computes is left out, as in FLOP counts elsewhere
@@ -92,6 +92,7 @@ def profile(step: Callable[[], Any], repeats: int = 60) -> Profile:
     """
     for _ in range(5):
         step()
+    ahead.end()
     totals, steps = [], []
     for _ in range(repeats):
         with watch.timed() as calls:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..engine import Tensor, gradients
 from ..errors import UsageError
-from ..kernels.cpu import cache, jit, tile
+from ..kernels.cpu import ahead, cache, jit, tile
 from ..models import VAE
 from ..objectives import elbo, iwae
 from ..profiling import profile
@@ -125,6 +125,7 @@ def seconds_a_step(step: Callable[[], Any], seconds: float) -> np.ndarray:
         start = time.perf_counter()
         step()
         once = time.perf_counter() - start
+        ahead.end()
     steps = max(1, int(min(0.05, seconds / 10) / once))
     timings: list[float] = []
     end = time.perf_counter() + seconds

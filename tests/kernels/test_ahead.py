@@ -30,6 +30,12 @@ def test_it_is_started_once_and_only_where_nothing_is_compiled_yet(tmp_path, mon
         def __init__(self, command, **options):
             started.append((command, options))
 
+        def wait(self):
+            assert self.returncode is None  # else Python takes it for ended
+            waited.append(self)
+
+    waited = []
+    monkeypatch.setattr(ahead, "_started", [])
     monkeypatch.setattr(ahead.subprocess, "Popen", Popen)
     monkeypatch.delenv(ahead.SECOND, raising=False)
     ahead.begin(tmp_path, 2)
@@ -44,6 +50,10 @@ def test_it_is_started_once_and_only_where_nothing_is_compiled_yet(tmp_path, mon
     (tmp_path / "gemm.nbi").touch()
     ahead.begin(tmp_path, 2)
     assert len(started) == 1
+
+    for _ in range(2):
+        ahead.end()  # of a measurement's first steps
+        assert len(waited) == 1
 
 
 def test_who_compiles_a_kernel_holds_off_the_others(tmp_path):

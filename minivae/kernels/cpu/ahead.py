@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+_started: list[Any] = []  # the second process
 SECOND = "MINIVAE_COMPILES_AHEAD"  # set in the second process, which starts no third
 
 
@@ -20,7 +22,16 @@ def begin(folder: Path | None, threads: int) -> None:
         quiet = subprocess.DEVNULL
         command = [sys.executable, "-m", __name__]
         process = subprocess.Popen(command, env=found, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
-        process.returncode = 0  # nobody waits for it
+        process.returncode = 0  # nobody need wait for it
+        _started.append(process)
+
+
+def end() -> None:
+    """Wait until the second process has ended: whoever measures wants the cores for himself."""
+    while _started:
+        process = _started.pop()
+        process.returncode = None
+        process.wait()
 
 
 def last_first() -> None:
