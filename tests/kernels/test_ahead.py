@@ -1,6 +1,9 @@
 """A second process compiles what the first will need."""
 
+import os
 import threading
+
+import pytest
 
 from minivae.cli import bench
 from minivae.kernels.cpu import ahead, cache, watch
@@ -42,6 +45,8 @@ def test_it_is_started_once_and_only_where_nothing_is_compiled_yet(tmp_path, mon
     [(command, options)] = started
     assert command[-1] == "minivae.kernels.cpu.ahead"
     assert ahead.SECOND in options["env"]
+    assert options["process_group"] == 0  # Ctrl-C is not for it
+    assert not options.get("start_new_session")  # Linux gives each session its share, whatever the priorities in it
     ahead.begin(None, 2)
     ahead.begin(tmp_path, 1)
     monkeypatch.setenv(ahead.SECOND, "1")
@@ -54,6 +59,15 @@ def test_it_is_started_once_and_only_where_nothing_is_compiled_yet(tmp_path, mon
     for _ in range(2):
         ahead.end()  # of a measurement's first steps
         assert len(waited) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="no priorities")
+def test_it_leaves_the_cores_to_a_training_that_has_begun(monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "nice", lambda n: done.append(n))
+    monkeypatch.setattr(ahead, "last_first", lambda: done.append("compiled"))
+    ahead.second()
+    assert done == [10, "compiled"]
 
 
 def test_who_compiles_a_kernel_holds_off_the_others(tmp_path):

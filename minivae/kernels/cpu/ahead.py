@@ -1,7 +1,8 @@
 """The first run of all: a second process compiles too, and what takes 13 seconds on one core is ready after 8.
 
 It calls the kernels of a training step, those first that the step needs last, and ends.  The two meet in the middle: what one of them
-has compiled the other finds in the cache, and what one is compiling the other waits for (cache.py).
+has compiled the other finds in the cache, and what one is compiling the other waits for (cache.py).  A training that has all it needs does
+not wait, and goes on beside it: so it has the lower priority, else two workers that wait for each other lose twenty times what it takes.
 """
 
 import os
@@ -21,7 +22,8 @@ def begin(folder: Path | None, threads: int) -> None:
         found = os.environ | {SECOND: "1", "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
         quiet = subprocess.DEVNULL
         command = [sys.executable, "-m", __name__]
-        process = subprocess.Popen(command, env=found, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+        # a group of its own, which Ctrl-C spares; in a session of its own it would have half of the cores, however low its priority
+        process = subprocess.Popen(command, env=found, stdin=quiet, stdout=quiet, stderr=quiet, process_group=0)
         process.returncode = 0  # nobody need wait for it
         _started.append(process)
 
@@ -59,5 +61,12 @@ def last_first() -> None:
     gaussians.sample_and_kl(mean, logvar, noise)
 
 
-if __name__ == "__main__":
+def second() -> None:
+    """What the second process does."""
+    if hasattr(os, "nice"):
+        os.nice(10)
     last_first()
+
+
+if __name__ == "__main__":
+    second()
