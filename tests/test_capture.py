@@ -91,7 +91,6 @@ def test_arithmetic_is_replayed_by_ufuncs_and_only_where_somebody_reads_it():
     (recording,) = step.replay.programs.values()
     calls = [call for call, _ in recording.program if isinstance(call, np.ufunc)]
     assert [calls.count(f) for f in (np.multiply, np.subtract, np.negative)] == [1, 1, 2]  # one of the two is a gradient
-    assert np.add in calls
     assert calls.count(np.add) == 2  # one more in the sum of gradients; none for what nobody reads
 
 

@@ -1,11 +1,11 @@
-"""Subnormal numbers, below 1.2e-38 in float32, count as zero in products.
+"""Subnormal numbers, below 1.2e-38 in float32, count as zero in products and where rows are scaled.
 
-An Intel processor interrupts itself for some 150 cycles at every multiply-add that meets one.  They are no rarity: an importance weight
+An Intel processor interrupts itself at every multiply-add that meets one.  They are no rarity: an importance weight
 of e^-90 makes a row of them, and two rows in a hundred made the gradient of a layer four times as slow.  Beside an ordinary number of a sum
 they are less than its rounding; a sum of nothing else is zero.
 
     mode = flush()
-    ...  # x86: subnormal operands and results of vector and scalar arithmetic are zero; other processors are quick with them as they are
+    ...  # x86: subnormal operands and results of vector and scalar arithmetic are zero; elsewhere nothing changes
     restore(mode)
 
 The mode belongs to a thread, and to whatever else runs on it: so each piece of work sets it and puts it back.
